@@ -1,0 +1,101 @@
+"""Adaptors on disk: safetensors, with the spec inside, so that the file alone can be used again."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialise
+
+from fedretune.adaptors import AdaptorSpec
+from fedretune.errors import UserError
+
+#: An adaptor's tensors, by name.
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+#: The one metadata key: safetensors writes several in an order that changes from run to run.
+KEY = "fedretune"
+
+
+def save(
+    path: str | Path,
+    spec: AdaptorSpec,
+    arrays: Mapping[str, npt.NDArray[np.float32]],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write an adaptor: the same bytes for the same content, and never half a file.
+
+    Parameters
+    ----------
+    path : str | Path
+        Replaced if it exists. Its folder must exist.
+    spec : AdaptorSpec
+    arrays : Mapping[str, ndarray]
+        All tensors of `spec`; else `UserError`.
+    metadata : Mapping[str, Any]
+        Anything that JSON can hold.
+    """
+    check_arrays(spec, arrays)
+    about = {"adaptor": spec.to_json(), "metadata": dict(metadata)}
+    text = json.dumps(about, sort_keys=True, separators=(",", ":"))
+    ordered = {name: np.ascontiguousarray(arrays[name]) for name in spec.tensors()}
+    _write_atomically(Path(path), serialise(ordered, metadata={KEY: text}))
+
+
+def load(path: str | Path) -> tuple[AdaptorSpec, Arrays, dict[str, Any]]:
+    """Read what `save` wrote: (spec, arrays, metadata).
+
+    Raises `UserError` naming the file where it is missing, damaged, or not an adaptor's.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(KEY)
+            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a sound safetensors file ({error}).") from error
+    if text is None:
+        raise UserError(f"{path}: a safetensors file, but not one that FedRETune wrote.")
+    about = json.loads(text)
+    spec = AdaptorSpec.from_json(about["adaptor"])
+    check_arrays(spec, arrays)
+    return spec, {name: arrays[name] for name in spec.tensors()}, about["metadata"]
+
+
+def check_arrays(spec: AdaptorSpec, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raise `UserError` naming the first tensor that is missing, unknown or not of its shape."""
+    expected = spec.tensors()
+    for name in sorted(expected.keys() ^ arrays.keys()):
+        fault = "is missing" if name in expected else "is not one of this adaptor's"
+        raise UserError(f"The tensor '{name}' {fault}; its tensors: {', '.join(expected)}.")
+    for name, (shape, dtype) in expected.items():
+        found = arrays[name]
+        if found.shape != shape or found.dtype.name != dtype:
+            raise UserError(
+                f"The tensor '{name}' is {found.dtype.name} of shape {found.shape}; "
+                f"this adaptor's is {dtype} of shape {shape}."
+            )
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, flush to the disk, then rename: a reader sees the old or the new."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
