@@ -1,0 +1,80 @@
+"""The Flower ClientApp: translates messages to `Site` calls and back."""
+
+import torch
+from flwr.app import ArrayRecord, Context, Message
+from flwr.clientapp import ClientApp
+
+from clients.guard import content_of, guarded
+from clients.site import Site
+from clients.world import open_world
+from fedretune.errors import UserError
+from fedretune.wire import Array
+from scenarios import RunConfig
+
+# Adaptors are small: more threads would cost more than they give, and would make the last bits
+# of a result depend on the machine.
+torch.set_num_threads(1)
+
+
+def open_site(context: Context) -> Site:
+    """Return the site that this node plays. Raises `UserError` if the node plays none."""
+    config = RunConfig.from_flat(context.run_config)
+    partition = int(context.node_config["partition-id"])
+    world = open_world(config, int(context.node_config["num-partitions"]))
+    sites = world.scenario.sites
+    if partition >= len(sites):
+        raise UserError(
+            f"The run has {len(sites)} sites, and Flower started more SuperNodes than that: "
+            f"start {len(sites)} of them (--federation-config num-supernodes={len(sites)}).",
+            public=f"more SuperNodes than the run's {len(sites)} sites",
+        )
+    return Site(sites[partition], world)
+
+
+app = ClientApp(mods=[guarded(open_site)])
+
+
+@app.query()
+def query(message: Message, context: Context) -> Message:
+    """Say who this site is and what it brings."""
+    return Message(content_of({}, {"site": open_site(context).handshake()}), reply_to=message)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train the global adaptor on this site's shard."""
+    position = message.content["position"]
+    arrays, metrics = open_site(context).train(
+        _arrays(message, "adaptor") or {}, int(position["experience"]), int(position["round"])
+    )
+    return Message(content_of({"adaptor": arrays}, {"metrics": metrics}), reply_to=message)
+
+
+@app.evaluate("coarse")
+def evaluate_coarse(message: Message, context: Context) -> Message:
+    """Say where the scores lie."""
+    site = open_site(context)
+    return _counts(message, site, site.coarse(_arrays(message, "adaptor")))
+
+
+@app.evaluate("histograms")
+def evaluate_histograms(message: Message, context: Context) -> Message:
+    """Count the scores between the server's edges."""
+    site = open_site(context)
+    edges = (_arrays(message, "edges") or {})["edges"]
+    return _counts(message, site, site.histograms(_arrays(message, "adaptor"), edges))
+
+
+def _arrays(message: Message, record: str) -> dict[str, Array] | None:
+    if record not in message.content:
+        return None
+    values: ArrayRecord = message.content[record]
+    return {name: array.numpy() for name, array in values.items()}
+
+
+def _counts(message: Message, site: Site, counts: dict[str, Array]) -> Message:
+    metrics = {
+        "experience": int(message.content["position"]["experience"]),
+        "num-examples": len(site.evaluation_rows),
+    }
+    return Message(content_of({"histogram": counts}, {"metrics": metrics}), reply_to=message)

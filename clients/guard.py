@@ -1,0 +1,80 @@
+"""The outermost mod of the ClientApp: nothing leaves a site but what the wire's schema lists.
+
+Whatever a handler returns is taken apart, checked against the schema, and a fresh reply is built
+from what passed. What a handler raises becomes a refusal that names no file and no patient;
+the details stay in the site's own log.
+"""
+
+import logging
+from collections.abc import Callable
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+
+from clients.site import Site
+from fedretune import wire
+from fedretune.errors import UserError
+from fedretune.evaluation import BINS
+
+Handler = Callable[[Message, Context], Message]
+
+log = logging.getLogger("fedretune.site")
+
+
+def guarded(open_site: Callable[[Context], Site]) -> Callable[[Message, Context, Handler], Message]:
+    """Return a Flower mod that lets out what the schema of `open_site`'s site allows."""
+
+    def guard(message: Message, context: Context, call_next: Handler) -> Message:
+        try:
+            site = open_site(context)
+            reply = call_next(message, context)
+            content = _checked(reply, _schema(message.metadata.message_type, site))
+        except UserError as error:
+            log.error("%s", error)
+            content = _refusal(error.public)
+        except wire.WireError as error:
+            log.error("The reply was stopped: %s", error)
+            content = _refusal(f"the site's guard stopped the reply: {error}")
+        except Exception:
+            log.exception("The site failed")
+            content = _refusal("the site failed; its own log says why")
+        return Message(content, reply_to=message)
+
+    return guard
+
+
+def _schema(message_type: str, site: Site) -> wire.Schema:
+    world = site.world
+    findings, experiences = len(world.scenario.findings), world.scenario.experiences
+    schemas = {
+        "query": wire.HANDSHAKE,
+        "train": wire.train_schema(world.adaptor),
+        "evaluate.coarse": wire.coarse_schema(findings),
+        "evaluate.histograms": wire.histogram_schema(experiences, findings, BINS),
+    }
+    if message_type not in schemas:
+        raise wire.WireError(f"no reply to '{message_type}' may leave")
+    return schemas[message_type]
+
+
+def _checked(reply: Message, schema: wire.Schema) -> RecordDict:
+    """Return a new RecordDict of the reply's values, or raise `WireError`."""
+    if not reply.has_content():
+        raise wire.WireError("the reply carries an error text, which may not leave")
+    arrays, scalars = wire.take_apart(reply.content)
+    wire.check(schema, arrays, scalars)
+    return content_of(arrays, scalars)
+
+
+def content_of(arrays: wire.ArrayRecords, scalars: wire.ScalarRecords) -> RecordDict:
+    """Build a message's content: records of numbers are metrics, others are configs."""
+    content = RecordDict()
+    for record, tensors in arrays.items():
+        content[record] = ArrayRecord({name: Array(tensor) for name, tensor in tensors.items()})
+    for record, values in scalars.items():
+        numbers = all(isinstance(value, int | float) for value in values.values())
+        content[record] = (MetricRecord if numbers else ConfigRecord)(dict(values))
+    return content
+
+
+def _refusal(reason: str) -> RecordDict:
+    return content_of({}, {"refusal": {"reason": reason[: wire.MAX_TEXT]}})

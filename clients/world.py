@@ -1,0 +1,95 @@
+"""What a site's process knows: its manifest, scenario, frozen vectors and encoded prompts.
+
+Built once a process and shared by all the sites that it simulates: the vectors are one
+memory map, so a site costs its labels and nothing more.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedretune.adaptors import AdaptorSpec
+from fedretune.data.manifest import Manifest, check_images, load_manifest
+from fedretune.data.phantoms import default_manifest
+from fedretune.embeddings import Embeddings, Progress, embed_images, embed_prompts
+from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+from fedretune.prompts import PromptSet, load_prompts
+from scenarios import RunConfig, Scenario, build_scenario
+from scenarios.partitions import DEFAULT_SITES
+
+#: The manifest's name that stands for the data that FedRETune draws itself.
+PHANTOMS = "phantoms"
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything of a run that is the same for all sites of one process.
+
+    Parameters
+    ----------
+    config : RunConfig
+    manifest : Manifest
+    labels : float32 array [images, findings]
+        1, 0 or NaN where unlabelled.
+    scenario : Scenario
+    embeddings : Embeddings
+        One frozen vector an image.
+    prompt_set : PromptSet
+    prompts : PromptEmbeddings
+    adaptor : AdaptorSpec
+    """
+
+    config: RunConfig
+    manifest: Manifest
+    labels: NDArray[np.float32]
+    scenario: Scenario
+    embeddings: Embeddings
+    prompt_set: PromptSet
+    prompts: PromptEmbeddings
+    adaptor: AdaptorSpec
+
+
+@lru_cache(maxsize=2)
+def open_world(config: RunConfig, sites: int, progress: Progress | None = None) -> World:
+    """Read the manifest, cut it into shards, and encode what has not been encoded yet.
+
+    Parameters
+    ----------
+    config : RunConfig
+    sites : int
+        How many sites Flower has started; 0 when that is not known.
+    progress : callable (done, total), optional
+        Called while images are encoded.
+
+    Raises
+    ------
+    UserError
+        Anything wrong with the manifest, its images, the scenario, the prompts or the backbone.
+    """
+    sites = config.sites or sites
+    manifest = load_manifest(_manifest_path(config, sites))
+    check_images(manifest)
+    scenario = build_scenario(config, manifest.table, manifest.findings, sites)
+    prompt_set = load_prompts(config.prompts)
+    options = {"device": config.device, "allow_hub": config.allow_hub}
+    prompts = embed_prompts(prompt_set, manifest.findings, config.backbone, **options)
+    embeddings = embed_images(manifest, config.backbone, progress=progress, **options)
+    return World(
+        config,
+        manifest,
+        manifest.labels(config.uncertain),
+        scenario,
+        embeddings,
+        prompt_set,
+        prompts,
+        config.adaptor.spec(embeddings.info.dim),
+    )
+
+
+def _manifest_path(config: RunConfig, sites: int) -> Path:
+    if config.manifest == PHANTOMS:
+        return default_manifest(sites or DEFAULT_SITES)
+    return Path(config.manifest).expanduser()

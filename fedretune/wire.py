@@ -1,0 +1,191 @@
+"""What may leave a site: adaptor tensors, counts and a short list of scalars. Nothing else.
+
+The schema comes from what the *site* knows (its backbone, its config), never from the message
+that it answers, so a server cannot ask for more. It knows no Flower: the client's guard turns a
+message into plain records, and rebuilds the reply from what passed here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedretune.adaptors import AdaptorSpec
+from fedretune.evaluation import COARSE_BINS, RULES
+
+Scalar = int | float | str
+Value = Scalar | list[int] | list[str]
+Array = NDArray[np.generic]
+#: Record name to array name to array.
+ArrayRecords = Mapping[str, Mapping[str, Array]]
+#: Record name to key to value.
+ScalarRecords = Mapping[str, Mapping[str, Value]]
+
+#: Longest text that may leave: a SHA-256 in hex, a name, a reason.
+MAX_TEXT = 200
+#: Most findings and experiences that a handshake may list.
+MAX_ITEMS = 1000
+
+_COUNTS = ("uint16", "uint32", "uint64")
+
+
+class WireError(ValueError):
+    """A reply holds something that may not leave. The message names it, never its content."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One array that may leave: its exact shape and the dtypes it may have."""
+
+    shape: tuple[int, ...]
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One kind of reply: every array and scalar that must be in it, by record and name."""
+
+    arrays: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    scalars: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
+
+
+_POSITION = {"experience": int, "round": int}
+
+#: The answer of a site that does not do what was asked. Possible in reply to anything.
+REFUSAL = Schema(scalars={"refusal": {"reason": str}})
+
+#: The handshake.
+HANDSHAKE = Schema(
+    scalars={
+        "site": {
+            "name": str,
+            "version": str,
+            "backbone": str,
+            "prompts": str,
+            "adaptor": str,
+            "dim": int,
+            "findings": list[str],
+            "train-examples": list[int],
+            "test-examples": list[int],
+        }
+    }
+)
+
+
+def train_schema(adaptor: AdaptorSpec) -> Schema:
+    """Return what a training reply holds: the adaptor's tensors and four numbers."""
+    tensors = {name: Tensor(shape, (dtype,)) for name, (shape, dtype) in adaptor.tensors().items()}
+    metrics = {**_POSITION, "num-examples": int, "loss": float}
+    return Schema(arrays={"adaptor": tensors}, scalars={"metrics": metrics})
+
+
+def coarse_schema(findings: int) -> Schema:
+    """Return what the first evaluation reply holds: where the scores lie, [rules, F, bins]."""
+    shape = (len(RULES), findings, COARSE_BINS)
+    return _counts_schema("coarse", shape)
+
+
+def histogram_schema(experiences: int, findings: int, bins: int) -> Schema:
+    """Return what the second evaluation reply holds: counts [rules, E, F, 2, bins]."""
+    return _counts_schema("counts", (len(RULES), experiences, findings, 2, bins))
+
+
+def _counts_schema(name: str, shape: tuple[int, ...]) -> Schema:
+    metrics = {"experience": int, "num-examples": int}
+    return Schema(
+        arrays={"histogram": {name: Tensor(shape, _COUNTS)}}, scalars={"metrics": metrics}
+    )
+
+
+class Content(Protocol):
+    """The part of a message's content that is read here; Flower's ``RecordDict`` has it."""
+
+    array_records: Any
+    metric_records: Any
+    config_records: Any
+
+
+def take_apart(content: Content) -> tuple[ArrayRecords, ScalarRecords]:
+    """Return the arrays and scalars of a message's content, decoded, without their wrapping.
+
+    Raises
+    ------
+    WireError
+        An array's bytes are not those of an array of the dtype and shape that it claims.
+    """
+    arrays: dict[str, dict[str, Array]] = {}
+    for record, values in content.array_records.items():
+        arrays[record] = {name: _decode(name, array) for name, array in values.items()}
+    scalars: dict[str, dict[str, Value]] = {}
+    for records in (content.metric_records, content.config_records):
+        scalars.update({record: dict(values) for record, values in records.items()})
+    return arrays, scalars
+
+
+def _decode(name: str, array: Any) -> Array:
+    try:
+        decoded: Array = array.numpy()
+    except Exception as error:
+        raise WireError(f"array '{name[:MAX_TEXT]}' cannot be decoded") from error
+    if decoded.shape != tuple(array.shape) or decoded.dtype.name != array.dtype:
+        raise WireError(f"array '{name[:MAX_TEXT]}' is not what its header says")
+    return decoded
+
+
+def check(schema: Schema, arrays: ArrayRecords, scalars: ScalarRecords) -> None:
+    """Check that a reply holds exactly what `schema` lists.
+
+    Parameters
+    ----------
+    schema : Schema
+    arrays, scalars : mappings of record name to name to value
+        Every record of the reply, those without arrays or scalars left out.
+
+    Raises
+    ------
+    WireError
+        Anything missing, additional, of another shape, type or length.
+    """
+    _same_names("record", arrays, schema.arrays)
+    _same_names("record", scalars, schema.scalars)
+    for record, tensors in schema.arrays.items():
+        _same_names(f"array in '{record}'", arrays[record], tensors)
+        for name, tensor in tensors.items():
+            _check_array(f"array '{record}/{name}'", arrays[record][name], tensor)
+    for record, kinds in schema.scalars.items():
+        _same_names(f"scalar in '{record}'", scalars[record], kinds)
+        for name, kind in kinds.items():
+            _check_scalar(f"scalar '{record}/{name}'", scalars[record][name], kind)
+
+
+def _same_names(what: str, got: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    if extra := sorted(set(got) - set(wanted)):
+        raise WireError(f"unexpected {what}: {', '.join(extra)[:MAX_TEXT]}")
+    if missing := sorted(set(wanted) - set(got)):
+        raise WireError(f"missing {what}: {', '.join(missing)}")
+
+
+def _check_array(what: str, array: Array, tensor: Tensor) -> None:
+    if array.shape != tensor.shape:
+        raise WireError(f"{what} has shape {array.shape}, not {tensor.shape}")
+    if array.dtype.name not in tensor.dtypes:
+        raise WireError(f"{what} is {array.dtype.name}, not {' or '.join(tensor.dtypes)}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise WireError(f"{what} has values that are not finite")
+
+
+def _check_scalar(what: str, value: Value, kind: type) -> None:
+    if kind in (list[str], list[int]):
+        if not isinstance(value, list) or len(value) > MAX_ITEMS:
+            raise WireError(f"{what} is not a list of at most {MAX_ITEMS}")
+        for item in value:
+            _check_scalar(what, item, str if kind == list[str] else int)
+    elif type(value) is not kind:
+        raise WireError(f"{what} is {type(value).__name__}, not {kind.__name__}")
+    elif isinstance(value, str) and len(value) > MAX_TEXT:
+        raise WireError(f"{what} is longer than {MAX_TEXT} characters")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise WireError(f"{what} is not finite")

@@ -1,0 +1,147 @@
+"""The run's config: one model for the command line, Flower's run config, sites and server."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedretune.adaptors import AdaptorSpec
+from fedretune.errors import UserError, one_of
+
+RECIPES = Path(__file__).parent / "recipes"
+Scalar = str | int | float | bool
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=_kebab, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+
+class AdaptorConfig(_Table):
+    """What is trained; see `fedretune.adaptors.AdaptorSpec`."""
+
+    kind: str = "mlp"
+    wiring: str = "double"
+    residual: bool = True
+    scale: str = "learnable"
+
+    def spec(self, dim: int) -> AdaptorSpec:
+        """Return the adaptor for a backbone of `dim` dimensions. Raises `UserError`."""
+        return AdaptorSpec(self.kind, self.wiring, dim, self.residual, self.scale)
+
+
+class TrainConfig(_Table):
+    """How a site trains in one round; see `fedretune.training.TrainingSettings`."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    epochs: Annotated[int, Field(ge=1)] = 5
+    balance: Literal["none", "sqrt", "full"] = "none"
+
+
+class RunConfig(_Table):
+    """Everything that decides a run. The same keys as ``[tool.flwr.app.config]``."""
+
+    recipe: str = ""
+    name: str = ""
+    out: str = "runs"
+    resume: bool = False
+    seed: Annotated[int, Field(ge=0)] = 1
+    sites: Annotated[int, Field(ge=0)] = 0
+    scenario: str = "data-incremental"
+    experiences: Annotated[int, Field(ge=1, le=1000)] = 5
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 3
+    partition: Literal["natural", "iid", "dirichlet"] = "natural"
+    alpha: Annotated[float, Field(gt=0)] = 0.5
+    method: Literal["retune"] = "retune"
+    backbone: str = "phantom-clip"
+    allow_hub: bool = False
+    manifest: str = "phantoms"
+    prompts: str = "precursor"
+    pooling: Literal["mean", "max"] = "mean"
+    uncertain: Literal["zeros", "ones", "ignore"] = "zeros"
+    evaluation_split: Literal["test", "val"] = "test"
+    device: str = "auto"
+    quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    round_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    adaptor: AdaptorConfig = AdaptorConfig()
+    train: TrainConfig = TrainConfig()
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Scalar]) -> "RunConfig":
+        """Validate flat keys such as ``adaptor.kind``; a recipe fills the keys left at default.
+
+        Raises
+        ------
+        UserError
+            An unknown key, a bad value or an unknown recipe, with what is allowed.
+        """
+        given = {**DEFAULTS, **{_known(key): value for key, value in values.items()}}
+        if recipe := str(given["recipe"]):
+            for key, value in load_recipe(recipe).items():
+                if given[key] == DEFAULTS[key]:
+                    given[key] = value
+        config = _validated(given)
+        config.adaptor.spec(dim=1)  # kinds, wirings and scales have their own list of names
+        return config
+
+    def to_flat(self) -> dict[str, Scalar]:
+        """Return the flat keys and scalar values that `from_flat` takes."""
+        return _flatten(self.model_dump(by_alias=True))
+
+
+def load_recipe(name: str) -> dict[str, Scalar]:
+    """Return a recipe's flat keys. Raises `UserError` when there is none of that name."""
+    one_of("recipe", name, (path.stem for path in RECIPES.glob("*.toml")))
+    values = _flatten(tomllib.loads((RECIPES / f"{name}.toml").read_text()))
+    return {_known(key): value for key, value in values.items()}
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    flat: dict[str, Scalar] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _nest(flat: Mapping[str, Scalar]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *tables, last = key.split(".")
+        target = nested
+        for table in tables:
+            target = target.setdefault(table, {})
+        target[last] = value
+    return nested
+
+
+def _known(key: str) -> str:
+    return one_of("config key", key, DEFAULTS)
+
+
+def _validated(flat: Mapping[str, Scalar]) -> RunConfig:
+    try:
+        return RunConfig.model_validate(_nest(flat))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"Config key '{key}' cannot be {first['input']!r}: {first['msg']}."
+        ) from error
+
+
+#: Every key with its default. ``pyproject.toml`` repeats them, since Flower wants to see them
+#: there; a test holds the two together.
+DEFAULTS: dict[str, Scalar] = _flatten(RunConfig.model_construct().model_dump(by_alias=True))
