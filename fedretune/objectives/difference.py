@@ -1,0 +1,138 @@
+"""RE-tune's objective: the difference of two cosines, following its authors' earlier code.
+
+With a the image adaptor and b the text adaptor, an image x and the prompts p of a finding:
+cos_pos = cos(a(x), mean of b(p) over the positive prompts), cos_neg likewise, and the logit is
+``scale * (cos_pos - cos_neg)``, in [-2, 2] without a scale.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedretune.errors import one_of
+from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+
+if TYPE_CHECKING:
+    from fedretune.adaptors import Adaptor
+
+#: How the prompts of a finding become one cosine: `mean` of the adapted prompts, then the cosine;
+#: or the `max` of the cosines.
+POOLINGS = ("mean", "max")
+#: Where a finding's positives get their weight in the loss from.
+BALANCES = ("none", "sqrt", "full")
+#: The largest weight of a positive: one image in a site of thousands must not be all that counts.
+WEIGHT_CAP = 100.0
+
+
+def cosines(
+    adaptor: "Adaptor | None", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
+) -> tuple[Tensor, Tensor]:
+    """Return the cosines of each image with each finding's positive and negative prompts.
+
+    Parameters
+    ----------
+    adaptor : Adaptor | None
+        None compares the backbone's own vectors: zero-shot.
+    images : Tensor
+        Shape ``[n, d]``, the backbone's vectors; the encoder does not normalise them, nor need you.
+    prompts : PromptEmbeddings
+        Of `F` findings.
+    pooling : str (default: "mean")
+        One of `POOLINGS`.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        (positive, negative), each ``[n, F]`` in [-1, 1] but for rounding.
+    """
+    one_of("pooling of prompts", pooling, POOLINGS)
+    positive, negative = prompts.positive, prompts.negative
+    if adaptor is not None:
+        images = adaptor.image(images)
+        positive, negative = _adapt_prompts(adaptor, prompts)
+    images = F.normalize(images, dim=-1)
+    if pooling == "mean":
+        pooled = torch.cat([positive.mean(1), negative.mean(1)])
+        both = images @ F.normalize(pooled, dim=-1).T
+        return both[:, : len(positive)], both[:, len(positive) :]
+    return _largest(images, positive), _largest(images, negative)
+
+
+@torch.no_grad()
+def scores(
+    adaptor: "Adaptor | None", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
+) -> dict[str, Tensor]:
+    """Return each image's score for each finding, by both scoring rules, without a gradient.
+
+    `difference` is cos_pos - cos_neg, what training works on; `positive` is cos_pos alone, which
+    the authors' earlier code reports AUROC of. Each is ``[n, F]``. The parameters are `cosines`'.
+    """
+    positive, negative = cosines(adaptor, images, prompts, pooling)
+    return {"difference": positive - negative, "positive": positive}
+
+
+def masked_bce(
+    logits: Tensor, targets: Tensor, labelled: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Return binary cross-entropy, the mean over labelled entries; 0 where there is none.
+
+    Parameters
+    ----------
+    logits, targets, labelled : Tensor
+        Shape ``[n, F]``. `labelled` is 1.0 or 0.0; a target that is not labelled must be a number
+        all the same (`split_labels` gives both).
+    weights : Tensor | None (default: None)
+        Shape ``[F]``: what each positive counts for (`positive_weights`).
+    """
+    total = F.binary_cross_entropy_with_logits(
+        logits, targets, weight=labelled, pos_weight=weights, reduction="sum"
+    )
+    return total / labelled.sum().clamp_min(1.0)
+
+
+def split_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Split labels ``[n, F]``, NaN where not labelled, into `masked_bce`'s (targets, labelled)."""
+    return labels.nan_to_num(nan=0.0), (~labels.isnan()).to(labels.dtype)
+
+
+def positive_weights(labels: Tensor, balance: str) -> Tensor:
+    """Return what a positive of each finding counts for in the loss, from these labels alone.
+
+    Parameters
+    ----------
+    labels : Tensor
+        Shape ``[n, F]``: 1, 0, NaN where not labelled.
+    balance : str
+        `none` (1), `full` (negatives / positives: both classes count the same) or `sqrt`, the root
+        of it. At most `WEIGHT_CAP`, and 1 for a finding without positives or without negatives.
+
+    Returns
+    -------
+    Tensor
+        Shape ``[F]``, of the labels' dtype.
+    """
+    one_of("balance", balance, BALANCES)
+    ones = torch.ones(labels.shape[1], dtype=labels.dtype)
+    if balance == "none":
+        return ones
+    targets, labelled = split_labels(labels)
+    positives = targets.sum(0)
+    negatives = labelled.sum(0) - positives
+    ratio = negatives / positives.clamp_min(1.0)
+    weights = ratio if balance == "full" else ratio.sqrt()
+    return torch.where((positives > 0) & (negatives > 0), weights.clamp_max(WEIGHT_CAP), ones)
+
+
+def _adapt_prompts(adaptor: "Adaptor", prompts: PromptEmbeddings) -> tuple[Tensor, Tensor]:
+    """Adapt all prompts in one call: the text adaptor is most of a small batch's cost."""
+    counts = [prompts.positive.shape[1], prompts.negative.shape[1]]
+    adapted = adaptor.text(torch.cat([prompts.positive, prompts.negative], dim=1))
+    positive, negative = torch.split(adapted, counts, dim=1)
+    return positive, negative
+
+
+def _largest(images: Tensor, prompts: Tensor) -> Tensor:
+    """Return the largest cosine over each finding's prompts, ``[n, F]``, of unit `images`."""
+    return torch.einsum("nd,fpd->nfp", images, F.normalize(prompts, dim=-1)).amax(-1)
