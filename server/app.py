@@ -1,0 +1,99 @@
+"""The Flower ServerApp: opens the run folder, gathers the sites, runs the stream."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+import fedretune
+from fedretune.errors import UserError
+from scenarios import RunConfig
+from server.federation import Federation, Terms
+from server.folder import RunFolder
+from server.stream import Arrays, Stream
+from server.summary import write_adaptors, write_failure, write_summary
+
+#: Keys that may differ when a run is resumed: they change no figure.
+MAY_DIFFER = {"resume", "out", "name", "device", "allow-hub", "round-timeout", "quorum"}
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the stream that the run config describes. Raises `UserError`."""
+    config = RunConfig.from_flat(context.run_config)
+    folder, done, arrays = open_folder(config)
+    try:
+        federation = Federation(grid, folder, config.round_timeout)
+        terms = federation.gather(config.sites)
+        folder.write_config(_resolved(config, terms))
+        folder.event(
+            "start",
+            sites=sorted(federation.members),
+            experiences=terms.experiences,
+            rounds=config.rounds,
+            step=done,
+        )
+        stream = Stream(config, federation, terms, folder)
+        arrays = stream.run(done, arrays)
+    except UserError as error:
+        write_failure(folder, str(error))
+        raise
+    write_adaptors(folder, stream.spec, arrays, config)
+    write_summary(folder, config, terms, sorted(federation.members))
+    folder.event("end", folder=str(folder.path))
+
+
+def open_folder(config: RunConfig) -> tuple[RunFolder, int, Arrays]:
+    """Create the run folder, or reopen it: the folder, the steps done, and the adaptor then.
+
+    Raises
+    ------
+    UserError
+        The folder exists, cannot be written, holds a finished run, or one of another config.
+    """
+    out = Path(config.out).expanduser().absolute()
+    if not config.resume:
+        folder = RunFolder.create(out, config.name)
+        folder.write_config(_resolved(config, None))
+        return folder, 0, {}
+    folder = RunFolder.reopen(out, config.name)
+    check_resumable(folder.path, config)
+    return folder, *folder.restore()
+
+
+def check_resumable(path: Path, config: RunConfig) -> None:
+    """Raise `UserError` if the run in `path` is finished or was started with another config."""
+    summary = path / "summary.json"
+    if summary.is_file() and json.loads(summary.read_text())["status"] == "complete":
+        raise UserError(f"The run {path} is finished: start a new one under another name.")
+    before = tomllib.loads((path / "config.toml").read_text())["config"]
+    now = config.to_flat()
+    differences = [
+        f"{key} was {before.get(key)!r} and is {value!r}"
+        for key, value in now.items()
+        if key not in MAY_DIFFER and before.get(key) != value
+    ]
+    if differences:
+        raise UserError(
+            f"The run {path} was started with another config: {'; '.join(differences)}. Resume it "
+            "with the same one."
+        )
+
+
+def _resolved(config: RunConfig, terms: Terms | None) -> Mapping[str, Mapping[str, Any]]:
+    """Return the tables of ``config.toml``; fingerprints once the sites have told them."""
+    packages = ("torch", "flwr", "open_clip_torch", "numpy", "pandas", "torchmetrics")
+    versions = {"fedretune": fedretune.__version__, **{name: version(name) for name in packages}}
+    tables: dict[str, Mapping[str, Any]] = {"config": config.to_flat(), "versions": versions}
+    if terms:
+        names = ("backbone", "prompts", "adaptor")
+        tables["fingerprints"] = {name: getattr(terms, name) for name in names}
+        tables["data"] = {"findings": list(terms.findings), "dim": terms.dim}
+    return tables

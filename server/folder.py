@@ -1,0 +1,179 @@
+"""The run folder: complete at every moment, so that a killed run goes on where it was.
+
+Tables are only ever appended to. A checkpoint, written after each step, says how long each of
+them was; resuming cuts them back to that, and the run goes on as if it had never stopped.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from safetensors.numpy import load, save
+
+from fedretune.errors import UserError
+from fedretune.wire import Array
+
+TABLES = {
+    "metrics.jsonl": (),
+    "auroc.csv": (
+        "model",
+        "after_experience",
+        "site",
+        "experience",
+        "finding",
+        "scoring",
+        "positives",
+        "negatives",
+        "auroc",
+    ),
+    "traffic.csv": ("experience", "round", "site", "kind", "direction", "bytes"),
+    "sites.csv": ("site", "experience", "round", "status", "reason"),
+}
+
+#: How many checkpoints are kept: an unreadable last one costs a step, not the run.
+KEPT = 3
+
+
+class RunFolder:
+    """One run's files, ``<out>/<name>/``. Make it with `create` or `reopen`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._started = time.monotonic()
+        self._before = 0.0
+
+    @classmethod
+    def create(cls, out: Path, name: str) -> "RunFolder":
+        """Make a new folder. Raises `UserError` if it exists or cannot be written."""
+        path = out / (name or _free_name(out))
+        try:
+            path.mkdir(parents=True)
+            (path / "checkpoints").mkdir()
+        except FileExistsError as error:
+            raise UserError(
+                f"The run folder {path} exists: go on with --resume, or choose another --set name."
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"Cannot write the run folder {path} ({error.strerror}): choose another --out."
+            ) from error
+        folder = cls(path)
+        for table, columns in TABLES.items():
+            folder._append(table, ",".join(columns) + "\n" if columns else "")
+        return folder
+
+    @classmethod
+    def reopen(cls, out: Path, name: str) -> "RunFolder":
+        """Open a folder to resume it. Raises `UserError` if there is no such run."""
+        path = out / name
+        if not name or not (path / "config.toml").is_file():
+            raise UserError(f"There is no run to resume at {path}: name it with --set name=NAME.")
+        return cls(path)
+
+    def write_config(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write ``config.toml``: the resolved config, versions and fingerprints."""
+        write_atomically(self.path / "config.toml", tomli_w.dumps(tables).encode())
+
+    def event(self, kind: str, **values: object) -> None:
+        """Append a line to ``metrics.jsonl``."""
+        line = {"time": round(time.time(), 3), "event": kind, **values}
+        self._append("metrics.jsonl", json.dumps(line) + "\n")
+
+    def site(self, site: str, experience: int, round_: int, status: str, reason: str) -> None:
+        """Append a line to ``sites.csv``, and an event if the site is not part of this step."""
+        self._append_rows("sites.csv", [(site, experience, round_, status, reason)])
+        if status not in ("joined", "trained"):
+            where = {"experience": experience, "round": round_}
+            self.event("site", site=site, status=status, reason=reason, **where)
+
+    def traffic(
+        self, site: str, experience: int, round_: int, kind: str, direction: str, size: int
+    ) -> None:
+        """Append one message's bytes to the ledger, ``traffic.csv``."""
+        self._append_rows("traffic.csv", [(experience, round_, site, kind, direction, size)])
+
+    def auroc(self, rows: Iterable[tuple[object, ...]]) -> None:
+        """Append rows to ``auroc.csv``; see `TABLES` for the columns."""
+        self._append_rows("auroc.csv", rows)
+
+    def seconds(self) -> float:
+        """Return the seconds spent on the run, those before a resume included."""
+        return self._before + time.monotonic() - self._started
+
+    def checkpoint(self, step: int, arrays: Mapping[str, Array]) -> None:
+        """Make the state after `step` steps the one that a resumed run starts from."""
+        tensors = save(dict(arrays))
+        state = {
+            "step": step,
+            "seconds": self.seconds(),
+            "sha256": hashlib.sha256(tensors).hexdigest(),
+            "lengths": {table: (self.path / table).stat().st_size for table in TABLES},
+        }
+        base = self.path / "checkpoints" / f"step-{step:05}"
+        write_atomically(base.with_suffix(".safetensors"), tensors)
+        # The state comes last: a checkpoint without it does not exist.
+        write_atomically(base.with_suffix(".json"), json.dumps(state).encode())
+        for old in sorted(base.parent.glob("step-*.json"))[:-KEPT]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def restore(self) -> tuple[int, dict[str, Array]]:
+        """Cut the tables back to the last sound checkpoint; return its step and adaptor.
+
+        Step 0 and no arrays when there is none: the run starts from its beginning.
+        """
+        for path in sorted((self.path / "checkpoints").glob("step-*.json"), reverse=True):
+            found = _read_checkpoint(path)
+            if found is None:
+                continue
+            state, arrays = found
+            for table, length in state["lengths"].items():
+                os.truncate(self.path / table, length)
+            self._before = float(state["seconds"])
+            return int(state["step"]), arrays
+        for table, columns in TABLES.items():
+            os.truncate(self.path / table, len(",".join(columns)) + 1 if columns else 0)
+        return 0, {}
+
+    def _append_rows(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
+        with (self.path / table).open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    def _append(self, table: str, text: str) -> None:
+        with (self.path / table).open("a", newline="") as file:
+            file.write(text)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, also after a power cut."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Array]] | None:
+    """Return a checkpoint's state and arrays, or None if it is not whole."""
+    try:
+        state = json.loads(path.read_text())
+        tensors = path.with_suffix(".safetensors").read_bytes()
+    except (OSError, ValueError):
+        return None
+    if hashlib.sha256(tensors).hexdigest() != state["sha256"]:
+        return None
+    return state, dict(load(tensors))
+
+
+def _free_name(out: Path) -> str:
+    base = datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    names = [base, *(f"{base}-{number}" for number in range(2, 100))]
+    return next(name for name in names if not (out / name).exists())

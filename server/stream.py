@@ -1,0 +1,213 @@
+"""The run: a stream of experiences, rounds inside each, and an evaluation after each.
+
+A run is a fixed list of steps. Each step depends on the global adaptor alone, and leaves a
+checkpoint, so resuming is starting at a later step.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedretune import wire
+from fedretune.adaptors import AdaptorSpec, build, to_arrays
+from fedretune.errors import UserError
+from fedretune.evaluation import BINS, RULES, bin_edges
+from fedretune.metrics import auroc
+from fedretune.seeds import derive_seed
+from scenarios import RunConfig
+from server.aggregation import fedavg
+from server.federation import Federation, Terms, content_of
+from server.folder import RunFolder
+
+Arrays = Mapping[str, wire.Array]
+
+#: Before any training: `zero-shot` is the frozen model, `adapted` the untrained adaptor.
+BEFORE = -1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: ``train`` in a round of an experience, or ``evaluate`` a model after one."""
+
+    kind: str
+    experience: int
+    round: int = -1
+    model: str = "adapted"
+
+
+def steps(experiences: int, rounds: int) -> list[Step]:
+    """Return the run's steps, in order."""
+    found = [Step("evaluate", BEFORE, model="zero-shot"), Step("evaluate", BEFORE)]
+    for experience in range(experiences):
+        found += [Step("train", experience, round_) for round_ in range(rounds)]
+        found.append(Step("evaluate", experience))
+    return found
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A run under way: its config, its sites and what they agreed on, and its folder."""
+
+    config: RunConfig
+    federation: Federation
+    terms: Terms
+    folder: RunFolder
+
+    @property
+    def spec(self) -> AdaptorSpec:
+        """The adaptor that travels."""
+        return self.config.adaptor.spec(self.terms.dim)
+
+    def run(self, done: int, arrays: Arrays) -> Arrays:
+        """Take every step after the first `done`; return the last global adaptor.
+
+        Raises
+        ------
+        UserError
+            Too few sites answered. The run can be resumed.
+        """
+        if not done:
+            seed = derive_seed(self.config.seed, "adaptor")
+            arrays = to_arrays(build(self.spec, seed))
+        todo = steps(self.terms.experiences, self.config.rounds)
+        for number, step in enumerate(todo[done:], start=done + 1):
+            if step.kind == "train":
+                arrays = self._train(step, arrays)
+            else:
+                self._evaluate(step, arrays)
+            self.folder.checkpoint(number, arrays)
+        return arrays
+
+    def _train(self, step: Step, arrays: Arrays) -> Arrays:
+        with_images = [
+            name
+            for name, member in sorted(self.federation.members.items())
+            if member.train_examples[step.experience]
+        ]
+        for name in sorted(set(self.federation.members) - set(with_images)):
+            self.folder.site(name, step.experience, step.round, "no-images", "sits this round out")
+        content = content_of({"adaptor": arrays}, step.experience, step.round)
+        replies = self.federation.ask(
+            "train",
+            {name: content() for name in with_images},
+            wire.train_schema(self.spec),
+            step.experience,
+            step.round,
+        )
+        self._check_quorum(len(replies), len(with_images), step)
+        examples = {name: _number(reply, "num-examples") for name, reply in replies.items()}
+        for name in replies:
+            self.folder.site(name, step.experience, step.round, "trained", "")
+        total = sum(examples.values())
+        self.folder.event(
+            "round",
+            experience=step.experience,
+            round=step.round,
+            sites=len(replies),
+            asked=len(with_images),
+            examples=int(total),
+            loss=sum(_number(replies[name], "loss") * examples[name] for name in replies) / total,
+            seconds=round(self.folder.seconds(), 3),
+        )
+        return fedavg(
+            {name: (int(examples[name]), reply.arrays["adaptor"]) for name, reply in replies.items()}
+        )
+
+    def _evaluate(self, step: Step, arrays: Arrays) -> None:
+        """Ask where the scores lie, choose edges for all, ask for the counts between them."""
+        sent = {} if step.model == "zero-shot" else {"adaptor": arrays}
+        coarse = self._counts(
+            step, "coarse", sent, wire.coarse_schema(len(self.terms.findings)), "coarse"
+        )
+        edges = bin_edges(_sum(coarse), BINS)
+        counts = self._counts(
+            step,
+            "histograms",
+            {**sent, "edges": {"edges": edges}},
+            wire.histogram_schema(self.terms.experiences, len(self.terms.findings), BINS),
+            "counts",
+        )
+        self._record(step, {**counts, "pooled": _sum(counts)})
+
+    def _counts(
+        self,
+        step: Step,
+        action: str,
+        sent: Mapping[str, Arrays],
+        schema: wire.Schema,
+        name: str,
+    ) -> dict[str, wire.Array]:
+        members = [
+            site
+            for site, member in sorted(self.federation.members.items())
+            if sum(member.test_examples)
+        ]
+        content = content_of(sent, step.experience, -1)
+        replies = self.federation.ask(
+            f"evaluate.{action}", {site: content() for site in members}, schema, step.experience
+        )
+        self._check_quorum(len(replies), len(members), step)
+        return {site: reply.arrays["histogram"][name] for site, reply in replies.items()}
+
+    def _record(self, step: Step, counts: Mapping[str, wire.Array]) -> None:
+        """Write the AUROC of every site and of all pooled; tell the macro figures."""
+        stacked = np.stack([counts[site].astype(np.int64) for site in counts])
+        values, positives, negatives = auroc(stacked), stacked[..., 1, :], stacked[..., 0, :]
+        self.folder.auroc(
+            (
+                step.model,
+                step.experience,
+                site,
+                experience,
+                finding,
+                rule,
+                int(positives[s, r, experience, f].sum()),
+                int(negatives[s, r, experience, f].sum()),
+                _text(values[s, r, experience, f]),
+            )
+            for s, site in enumerate(counts)
+            for experience in range(self.terms.experiences)
+            for f, finding in enumerate(self.terms.findings)
+            for r, rule in enumerate(RULES)
+        )
+        pooled = values[list(counts).index("pooled"), RULES.index("difference")]
+        macro = [_mean(row) for row in pooled]
+        self.folder.event(
+            "evaluation",
+            model=step.model,
+            after_experience=step.experience,
+            sites=len(counts) - 1,
+            auroc=macro,
+            macro=_mean(np.array([np.nan if value is None else value for value in macro])),
+        )
+
+    def _check_quorum(self, got: int, asked: int, step: Step) -> None:
+        needed = max(1, math.ceil(self.config.quorum * asked))
+        if got < needed:
+            where = f"experience {step.experience}"
+            where += f", round {step.round}" if step.round >= 0 else ", evaluation"
+            raise UserError(
+                f"Only {got} of {asked} sites gave a sound answer ({where}), and the quorum is "
+                f"{needed}; {self.folder.path / 'sites.csv'} says why. Nothing is lost: mend it "
+                "and go on with --resume."
+            )
+
+
+def _sum(counts: Mapping[str, wire.Array]) -> wire.Array:
+    return np.sum([counts[site].astype(np.int64) for site in sorted(counts)], axis=0)
+
+
+def _number(reply: object, name: str) -> float:
+    return float(reply.scalars["metrics"][name])  # type: ignore[attr-defined]
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Return the mean of the defined values; JSON has no NaN, so None if there are none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else None
+
+
+def _text(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6f}"
