@@ -1,14 +1,14 @@
 """The Flower ClientApp: translates messages to `Site` calls and back."""
 
 import torch
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from clients.guard import content_of, guarded
 from clients.site import Site
 from clients.world import open_world
 from fedretune.errors import UserError
-from fedretune.wire import Array
+from fedretune.wire import Array, Value
 from scenarios import RunConfig
 
 # Adaptors are small: more threads would cost more than they give, and would make the last bits
@@ -43,9 +43,10 @@ def query(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train the global adaptor on this site's shard."""
-    position = message.content["position"]
     arrays, metrics = open_site(context).train(
-        _arrays(message, "adaptor") or {}, int(position["experience"]), int(position["round"])
+        _arrays(message, "adaptor") or {},
+        _position(message, "experience"),
+        _position(message, "round"),
     )
     return Message(content_of({"adaptor": arrays}, {"metrics": metrics}), reply_to=message)
 
@@ -66,15 +67,17 @@ def evaluate_histograms(message: Message, context: Context) -> Message:
 
 
 def _arrays(message: Message, record: str) -> dict[str, Array] | None:
-    if record not in message.content:
-        return None
-    values: ArrayRecord = message.content[record]
-    return {name: array.numpy() for name, array in values.items()}
+    values = message.content.array_records.get(record)
+    return values and {name: array.numpy() for name, array in values.items()}
+
+
+def _position(message: Message, name: str) -> int:
+    return int(str(message.content.config_records["position"][name]))
 
 
 def _counts(message: Message, site: Site, counts: dict[str, Array]) -> Message:
-    metrics = {
-        "experience": int(message.content["position"]["experience"]),
+    metrics: dict[str, Value] = {
+        "experience": _position(message, "experience"),
         "num-examples": len(site.evaluation_rows),
     }
     return Message(content_of({"histogram": counts}, {"metrics": metrics}), reply_to=message)

@@ -72,7 +72,7 @@ def content_of(arrays: wire.ArrayRecords, scalars: wire.ScalarRecords) -> Record
         content[record] = ArrayRecord({name: Array(tensor) for name, tensor in tensors.items()})
     for record, values in scalars.items():
         numbers = all(isinstance(value, int | float) for value in values.values())
-        content[record] = (MetricRecord if numbers else ConfigRecord)(dict(values))
+        content[record] = (MetricRecord if numbers else ConfigRecord)(dict(values))  # type: ignore[arg-type]
     return content
 
 

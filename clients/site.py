@@ -4,20 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import fedretune
+from clients.world import World
 from fedretune.adaptors import build, load_arrays, to_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import coarse_histogram, histograms
 from fedretune.objectives.difference import scores
 from fedretune.seeds import derive_seed
 from fedretune.training import TrainingSettings, train
+from fedretune.wire import Array, Value
 
-from clients.world import World
-from fedretune.wire import Value
-
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, Array]
 Scalars = dict[str, Value]
 
 
@@ -61,7 +59,7 @@ class Site:
         shard = world.scenario.shard(self.name, experience, "train")
         if not len(shard):
             raise UserError(
-                f"Site '{self.name}' has no image in experience {experience}.",
+                f"Site '{self.name}' has no image in experience {experience + 1}.",
                 public="no images in this experience",
             )
         adaptor = build(world.adaptor, seed=0)
@@ -88,7 +86,7 @@ class Site:
         """Return where the scores lie; the server chooses the histograms' edges from it."""
         return {"coarse": coarse_histogram(self._scores(arrays))}
 
-    def histograms(self, arrays: Arrays | None, edges: NDArray[np.float32]) -> Arrays:
+    def histograms(self, arrays: Arrays | None, edges: Array) -> Arrays:
         """Return counts [rules, experiences, findings, 2, bins] of the evaluation split."""
         world, rows = self.world, self.evaluation_rows
         counts = histograms(
@@ -101,11 +99,11 @@ class Site:
         return {"counts": counts}
 
     @property
-    def evaluation_rows(self) -> NDArray[np.int64]:
+    def evaluation_rows(self) -> Array:
         """The manifest rows that this site is evaluated on, over all experiences."""
         return self.world.scenario.rows(self.name, self.world.config.evaluation_split)
 
-    def _scores(self, arrays: Arrays | None) -> dict[str, NDArray[np.float32]]:
+    def _scores(self, arrays: Arrays | None) -> dict[str, Array]:
         """Score every evaluation image; without `arrays` the frozen model, zero-shot."""
         world = self.world
         adaptor = None

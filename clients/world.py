@@ -53,7 +53,12 @@ class World:
 
 
 @lru_cache(maxsize=2)
-def open_world(config: RunConfig, sites: int, progress: Progress | None = None) -> World:
+def open_world(config: RunConfig, sites: int) -> World:
+    """Return the world of a process that plays `sites` sites, made on the first call."""
+    return make_world(config, sites)
+
+
+def make_world(config: RunConfig, sites: int, progress: Progress | None = None) -> World:
     """Read the manifest, cut it into shards, and encode what has not been encoded yet.
 
     Parameters

@@ -18,7 +18,7 @@ from fedretune.evaluation import COARSE_BINS, RULES
 
 Scalar = int | float | str
 Value = Scalar | list[int] | list[str]
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 #: Record name to array name to array.
 ArrayRecords = Mapping[str, Mapping[str, Array]]
 #: Record name to key to value.
@@ -103,9 +103,12 @@ def _counts_schema(name: str, shape: tuple[int, ...]) -> Schema:
 class Content(Protocol):
     """The part of a message's content that is read here; Flower's ``RecordDict`` has it."""
 
-    array_records: Any
-    metric_records: Any
-    config_records: Any
+    @property
+    def array_records(self) -> Mapping[str, Any]: ...
+    @property
+    def metric_records(self) -> Mapping[str, Any]: ...
+    @property
+    def config_records(self) -> Mapping[str, Any]: ...
 
 
 def take_apart(content: Content) -> tuple[ArrayRecords, ScalarRecords]:

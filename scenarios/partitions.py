@@ -50,8 +50,8 @@ def iid(
     count = sites or DEFAULT_SITES
     rng = np.random.default_rng(derive_seed(config.seed, "partition", "iid"))
     site = np.zeros(len(table), dtype=np.int64)
-    for rows in table.groupby("split", sort=True).indices.values():
-        patients, inverse = _patients(table, rows)
+    for rows in split_rows(table):
+        patients, inverse = patients_of(table, rows)
         deal = np.arange(len(patients)) % count
         site[rows] = deal[rng.permutation(len(patients))][inverse]
     return _names(count), site
@@ -72,8 +72,8 @@ def dirichlet(
     shares = rng.dirichlet([config.alpha] * count, size=len(findings) + 1)
     classes = _rarest_finding(table, findings)
     site = np.zeros(len(table), dtype=np.int64)
-    for rows in table.groupby("split", sort=True).indices.values():
-        patients, inverse = _patients(table, rows)
+    for rows in split_rows(table):
+        patients, inverse = patients_of(table, rows)
         patient_class = np.full(len(patients), len(findings), dtype=np.int64)
         np.minimum.at(patient_class, inverse, classes[rows])
         chosen = np.zeros(len(patients), dtype=np.int64)
@@ -92,9 +92,16 @@ def _rarest_finding(table: pd.DataFrame, findings: tuple[str, ...]) -> NDArray[n
     return np.where(by_rarity.any(axis=1), by_rarity.argmax(axis=1), len(findings))
 
 
-def _patients(
+def split_rows(table: pd.DataFrame) -> list[NDArray[np.int64]]:
+    """Return the row positions of each split that there is, in the order of their names."""
+    split = table["split"].to_numpy(dtype=np.str_)
+    return [np.flatnonzero(split == name) for name in np.unique(split)]
+
+
+def patients_of(
     table: pd.DataFrame, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """Return the patients of some rows, sorted, and the position of each row's patient."""
     patients, inverse = np.unique(
         table["patient"].to_numpy(dtype=np.str_)[rows], return_inverse=True
     )

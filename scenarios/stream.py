@@ -11,10 +11,12 @@ from fedretune.errors import UserError
 from fedretune.registry import Registry
 from fedretune.seeds import derive_seed
 from scenarios.config import RunConfig
-from scenarios.partitions import PARTITIONS
+from scenarios.partitions import PARTITIONS, patients_of, split_rows
 
 #: Adding a scenario is one file and one line here. Each is a `Stream`.
-SCENARIOS = Registry("scenario", {"data-incremental": "scenarios.data_incremental:trained_findings"})
+SCENARIOS = Registry(
+    "scenario", {"data-incremental": "scenarios.data_incremental:trained_findings"}
+)
 
 #: From all findings and the number of experiences to the findings trained in each experience.
 Stream = Callable[[tuple[str, ...], int], tuple[tuple[str, ...], ...]]
@@ -93,20 +95,23 @@ def _cut_into_experiences(
 ) -> NDArray[np.int64]:
     """Deal each site's patients, in a seeded order, into chunks of nearly equal image counts."""
     experience = np.zeros(len(table), dtype=np.int64)
-    groups = table.assign(_site=site).groupby(["_site", "split"], sort=True).indices
-    for (position, split), rows in groups.items():
-        patients, inverse, images = np.unique(
-            table["patient"].to_numpy(dtype=np.str_)[rows], return_inverse=True, return_counts=True
-        )
-        order = np.random.default_rng(
-            derive_seed(seed, "experiences", int(position), split)
-        ).permutation(len(patients))
-        # A patient belongs where the middle of its images falls.
-        middle = np.cumsum(images[order]) - images[order] / 2
-        chunk = np.empty(len(patients), dtype=np.int64)
-        chunk[order] = (middle * experiences / images.sum()).astype(np.int64)
-        experience[rows] = chunk[inverse]
+    for split, rows in enumerate(split_rows(table)):
+        for position in np.unique(site[rows]):
+            here = rows[site[rows] == position]
+            rng = np.random.default_rng(derive_seed(seed, "experiences", position, split))
+            patients, inverse = patients_of(table, here)
+            experience[here] = _chunks(np.bincount(inverse), experiences, rng)[inverse]
     return experience
+
+
+def _chunks(images: NDArray[np.int64], chunks: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return a chunk for each patient, from their image counts: those of a shuffled queue."""
+    order = rng.permutation(len(images))
+    # A patient belongs where the middle of its images falls.
+    middle = np.cumsum(images[order]) - images[order] / 2
+    chunk = np.empty(len(images), dtype=np.int64)
+    chunk[order] = (middle * chunks / images.sum()).astype(np.int64)
+    return chunk
 
 
 def _check_not_empty(scenario: Scenario) -> None:
@@ -119,6 +124,6 @@ def _check_not_empty(scenario: Scenario) -> None:
     missing = set(range(scenario.experiences)) - set(scenario.experience[train].tolist())
     if missing:
         raise UserError(
-            f"Experience {min(missing)} of {scenario.experiences} would have no training image at "
+            f"Experience {min(missing) + 1} of {scenario.experiences} would have no training image at "
             "any site: ask for fewer experiences, or bring more patients."
         )

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.serverapp import Grid
 from flwr.common.serde import recorddict_to_proto
+from flwr.serverapp import Grid
 
 import fedretune
 from fedretune import wire
@@ -184,7 +184,7 @@ class Federation:
             return
         member = self.members[site]
         most = member.train_examples[experience] if round_ >= 0 else sum(member.test_examples)
-        if not isinstance(examples, int) or not (round_ < 0 or 0 < examples) or examples > most:
+        if not isinstance(examples, int) or not (round_ < 0 or examples > 0) or examples > most:
             raise wire.WireError(f"num-examples is {examples}, and the site announced {most}")
 
     def _wait_for_nodes(self, sites: int) -> list[int]:

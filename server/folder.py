@@ -8,6 +8,7 @@ import csv
 import hashlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -52,18 +53,8 @@ class RunFolder:
     @classmethod
     def create(cls, out: Path, name: str) -> "RunFolder":
         """Make a new folder. Raises `UserError` if it exists or cannot be written."""
-        path = out / (name or _free_name(out))
-        try:
-            path.mkdir(parents=True)
-            (path / "checkpoints").mkdir()
-        except FileExistsError as error:
-            raise UserError(
-                f"The run folder {path} exists: go on with --resume, or choose another --set name."
-            ) from error
-        except OSError as error:
-            raise UserError(
-                f"Cannot write the run folder {path} ({error.strerror}): choose another --out."
-            ) from error
+        path = out / check_place(out, name, resume=False)
+        (path / "checkpoints").mkdir(parents=True)
         folder = cls(path)
         for table, columns in TABLES.items():
             folder._append(table, ",".join(columns) + "\n" if columns else "")
@@ -72,10 +63,7 @@ class RunFolder:
     @classmethod
     def reopen(cls, out: Path, name: str) -> "RunFolder":
         """Open a folder to resume it. Raises `UserError` if there is no such run."""
-        path = out / name
-        if not name or not (path / "config.toml").is_file():
-            raise UserError(f"There is no run to resume at {path}: name it with --set name=NAME.")
-        return cls(path)
+        return cls(out / check_place(out, name, resume=True))
 
     def write_config(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         """Write ``config.toml``: the resolved config, versions and fingerprints."""
@@ -149,6 +137,31 @@ class RunFolder:
     def _append(self, table: str, text: str) -> None:
         with (self.path / table).open("a", newline="") as file:
             file.write(text)
+
+
+def check_place(out: Path, name: str, resume: bool) -> str:
+    """Return the name of a run folder that can be made, or resumed.
+
+    Raises
+    ------
+    UserError
+        A new run's folder exists or cannot be written; or there is nothing to resume.
+    """
+    path = out / (name or _free_name(out))
+    if resume:
+        if not name or not (path / "config.toml").is_file():
+            raise UserError(f"There is no run to resume at {path}: name one with --name.")
+    elif path.exists():
+        raise UserError(f"The run folder {path} exists: --resume it, or choose another --name.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path if resume else out):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {out} ({error.strerror}): choose another --out."
+        ) from error
+    return path.name
 
 
 def write_atomically(path: Path, data: bytes) -> None:

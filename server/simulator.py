@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore.run import Run
 
 ClientCallable = Callable[[Message, Context], Message]
 ServerCallable = Callable[[Grid, Context], None]
@@ -33,11 +34,11 @@ class InProcessGrid(Grid):
         self._replies: dict[str, Message] = {}
         self._numbers = itertools.count(1)
 
-    def set_run(self, run: object) -> None:
+    def set_run(self, run: Run) -> None:
         """Do nothing: there is one run in a process."""
 
     @property
-    def run(self) -> object:
+    def run(self) -> Run:
         """There is no SuperLink, and so no record of a run."""
         raise RuntimeError("an in-process run is not known to a SuperLink")
 

@@ -97,7 +97,8 @@ class Stream:
             step.round,
         )
         self._check_quorum(len(replies), len(with_images), step)
-        examples = {name: _number(reply, "num-examples") for name, reply in replies.items()}
+        metrics = {name: reply.scalars["metrics"] for name, reply in replies.items()}
+        examples = {name: int(str(values["num-examples"])) for name, values in metrics.items()}
         for name in replies:
             self.folder.site(name, step.experience, step.round, "trained", "")
         total = sum(examples.values())
@@ -107,13 +108,11 @@ class Stream:
             round=step.round,
             sites=len(replies),
             asked=len(with_images),
-            examples=int(total),
-            loss=sum(_number(replies[name], "loss") * examples[name] for name in replies) / total,
+            examples=total,
+            loss=sum(float(str(metrics[n]["loss"])) * examples[n] for n in replies) / total,
             seconds=round(self.folder.seconds(), 3),
         )
-        return fedavg(
-            {name: (int(examples[name]), reply.arrays["adaptor"]) for name, reply in replies.items()}
-        )
+        return fedavg({n: (examples[n], replies[n].arrays["adaptor"]) for n in replies})
 
     def _evaluate(self, step: Step, arrays: Arrays) -> None:
         """Ask where the scores lie, choose edges for all, ask for the counts between them."""
@@ -196,11 +195,8 @@ class Stream:
 
 
 def _sum(counts: Mapping[str, wire.Array]) -> wire.Array:
-    return np.sum([counts[site].astype(np.int64) for site in sorted(counts)], axis=0)
-
-
-def _number(reply: object, name: str) -> float:
-    return float(reply.scalars["metrics"][name])  # type: ignore[attr-defined]
+    total: wire.Array = np.sum([counts[site].astype(np.int64) for site in sorted(counts)], axis=0)
+    return total
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -1,0 +1,172 @@
+"""``flwr run`` with its surroundings: a private SuperLink, the right environment, a real verdict.
+
+A bare ``flwr run`` leaves a SuperLink behind, which serves the next run with the environment of
+the first. Here each run has a SuperLink of its own on a free port, and takes it down again.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedretune.cli.app_folder import AppFolder
+from fedretune.errors import UserError
+
+#: Seconds that a SuperLink may take to answer, and to end.
+START, STOP = 60.0, 10.0
+
+CONNECTION = """[superlink]
+default = "fedretune"
+
+[superlink.fedretune]
+address = "127.0.0.1:{port}"
+insecure = true
+"""
+
+
+class RunFailed(UserError):
+    """Flower ended without a result."""
+
+
+def run_with_flower(app: AppFolder, config: dict[str, Any]) -> None:
+    """Run the app under Flower's simulation engine to its end.
+
+    Raises
+    ------
+    UserError
+        The run did not end well; the message says why and where the log is.
+    """
+    folder = Path(config["out"]) / config["name"]
+    with tempfile.TemporaryDirectory(prefix="fedretune-flower-") as temporary:
+        home = Path(temporary)
+        log = home / "flower.log"
+        try:
+            with _superlink(home, log) as environment, log.open("ab") as output:
+                subprocess.run(
+                    _command(app, config, home),
+                    env=environment,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                )
+        finally:
+            kept = folder if folder.is_dir() else Path(config["out"])
+            if log.is_file() and kept.is_dir():
+                shutil.copy(log, kept / "flower.log")
+    check_success(folder)
+
+
+def check_success(folder: Path) -> None:
+    """Raise `UserError` unless the run in `folder` is complete."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        summary = {}
+    if summary.get("status") != "complete":
+        reason = summary.get("reason", "Flower ended without a result")
+        raise RunFailed(f"{reason} (Flower's log: {folder / 'flower.log'})")
+
+
+def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:
+    import tomli_w
+
+    values = home / "run-config.toml"
+    values.write_text(tomli_w.dumps(config))
+    cpus = os.cpu_count() or 1
+    federation = f"num-supernodes={config['sites']} client-resources-num-cpus=1"
+    return [
+        _script("flwr"),
+        "run",
+        str(app.path),
+        "fedretune",
+        "--stream",
+        "--run-config",
+        str(values),
+        "--federation-config",
+        f"{federation} init-args-num-cpus={min(cpus, config['sites'])}",
+    ]
+
+
+@contextmanager
+def _superlink(home: Path, log: Path) -> Iterator[dict[str, str]]:
+    """Start a SuperLink of our own; give the environment in which ``flwr`` finds it."""
+    port = _free_port()
+    (home / "config.toml").write_text(CONNECTION.format(port=port))
+    environment = {
+        **os.environ,
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+        # Flower starts its parts by their names.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+    command = [_script("flower-superlink"), "--insecure", "--simulation"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--disable-runtime-dependency-installation"]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_healthy(port, process)
+        yield environment
+    finally:
+        _stop(process)
+
+
+def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RunFailed(f"Flower's SuperLink ended at once (exit code {process.returncode})")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RunFailed(f"Flower's SuperLink did not answer within {START:.0f} s")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End the SuperLink and all that it started: they are one process group, which is ours."""
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, end)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(STOP)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _script(name: str) -> str:
+    """Return a command of the environment that this Python belongs to."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if not found:
+        raise UserError(f"The command '{name}' is missing: install Flower with pip install flwr.")
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
