@@ -68,7 +68,7 @@ def evaluate_histograms(message: Message, context: Context) -> Message:
 
 def _arrays(message: Message, record: str) -> dict[str, Array] | None:
     values = message.content.array_records.get(record)
-    return values and {name: array.numpy() for name, array in values.items()}
+    return None if values is None else {name: each.numpy() for name, each in values.items()}
 
 
 def _position(message: Message, name: str) -> int:

@@ -99,7 +99,7 @@ def _cut_into_experiences(
         for position in np.unique(site[rows]):
             here = rows[site[rows] == position]
             rng = np.random.default_rng(derive_seed(seed, "experiences", position, split))
-            patients, inverse = patients_of(table, here)
+            _, inverse = patients_of(table, here)
             experience[here] = _chunks(np.bincount(inverse), experiences, rng)[inverse]
     return experience
 
@@ -124,6 +124,6 @@ def _check_not_empty(scenario: Scenario) -> None:
     missing = set(range(scenario.experiences)) - set(scenario.experience[train].tolist())
     if missing:
         raise UserError(
-            f"Experience {min(missing) + 1} of {scenario.experiences} would have no training image at "
-            "any site: ask for fewer experiences, or bring more patients."
+            f"Experience {min(missing) + 1} of {scenario.experiences} would have no training image "
+            "at any site: ask for fewer experiences, or bring more patients."
         )
