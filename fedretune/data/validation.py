@@ -1,0 +1,118 @@
+"""What a manifest must be, and messages that say where it is not."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fedretune.errors import UserError
+
+REQUIRED = ("image", "patient", "split")
+SPLITS = ("train", "val", "test")
+
+#: The column that carries each row's line while a file is read; never in a file's own header.
+LINES = "\x1fline"
+
+_LABELS = {"1": 1.0, "0": 0.0, "-1": -1.0, "1.0": 1.0, "0.0": 0.0, "-1.0": -1.0, "": np.nan}
+
+
+def check_header(path: Path, columns: list[str]) -> None:
+    """Raise `UserError` for a missing, nameless or repeated column."""
+    if missing := [name for name in REQUIRED if name not in columns]:
+        raise UserError(
+            f"{path} lacks the column {', '.join(missing)}: a manifest is a comma-separated table "
+            f"with {', '.join(REQUIRED)} and one column a finding."
+        )
+    if "" in columns:
+        raise UserError(f"{path}: column {columns.index('') + 1} has no name; give it one.")
+    if repeated := [name for name in columns if columns.count(name) > 1]:
+        raise UserError(f"{path}: the column '{repeated[0]}' is there twice; rename or drop one.")
+
+
+def check_structure(
+    path: Path, text: pd.DataFrame, findings: tuple[str, ...], lines: NDArray[np.int64]
+) -> None:
+    """Check everything but the labels. Raises `UserError` naming a line and the mend.
+
+    Parameters
+    ----------
+    path : Path
+        The manifest, for messages.
+    text : pandas.DataFrame
+        The columns that are not findings, as text.
+    findings : tuple[str, ...]
+    lines : int64 array [n]
+        Each row's line.
+    """
+    if not findings:
+        raise UserError(f"{path} has no finding column: add one a finding, with 1, 0, -1 or empty.")
+    if text.empty:
+        raise UserError(f"{path} has no rows: a manifest lists one image a row.")
+    for column in (*REQUIRED, "site"):
+        if column in text and (text[column] == "").any():
+            line = lines[int((text[column] == "").to_numpy().argmax())]
+            raise UserError(f"{path}, line {line}: '{column}' is empty; every row needs one.")
+    _check_splits(path, text, lines)
+    _check_unique_images(path, text, lines)
+    for column in ("split", "site"):
+        if column in text:
+            _check_one_each(path, text, column, lines)
+
+
+def parse_findings(path: Path, text: pd.DataFrame, lines: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the labels as float32, NaN where empty.
+
+    Raises
+    ------
+    UserError
+        Another value than 1, 0, -1 or empty; names the column, the line and the value.
+    """
+    parsed = {}
+    for finding in text.columns:
+        cells = text[finding].str.strip()
+        known = cells.isin(list(_LABELS)).to_numpy()
+        if not known.all():
+            row = int(known.argmin())
+            raise UserError(
+                f"{path}, line {lines[row]}: the finding '{finding}' is '{cells.iloc[row]}'. "
+                "Allowed: 1 (present), 0 (absent), -1 (uncertain), empty (not labelled). Take the "
+                "column out if it is no finding."
+            )
+        parsed[finding] = cells.map(_LABELS).astype(np.float32)
+    return pd.DataFrame(parsed)
+
+
+def _check_splits(path: Path, text: pd.DataFrame, lines: NDArray[np.int64]) -> None:
+    known = text["split"].isin(SPLITS).to_numpy()
+    if not known.all():
+        row = int(known.argmin())
+        raise UserError(
+            f"{path}, line {lines[row]}: the split is '{text['split'].iloc[row]}'. "
+            f"Allowed: {', '.join(SPLITS)}."
+        )
+
+
+def _check_unique_images(path: Path, text: pd.DataFrame, lines: NDArray[np.int64]) -> None:
+    again = text["image"].duplicated().to_numpy()
+    if again.any():
+        row = int(again.argmax())
+        first = int((text["image"] == text["image"].iloc[row]).to_numpy().argmax())
+        raise UserError(
+            f"{path}, line {lines[row]}: the image '{text['image'].iloc[row]}' is on line "
+            f"{lines[first]} already. Keep one of the two ({again.sum():,} such in all)."
+        )
+
+
+def _check_one_each(path: Path, text: pd.DataFrame, column: str, lines: NDArray[np.int64]) -> None:
+    """Check that a patient has one split, and one site. Names no patient: an id is not ours."""
+    first = text.groupby("patient")[column].transform("first")
+    differs = (text[column] != first).to_numpy()
+    if differs.any():
+        count = text["patient"][differs].nunique()
+        what = "patient is" if count == 1 else "patients are"
+        raise UserError(
+            f"{path}: {count:,} {what} in more than one {column} (for example line "
+            f"{lines[int(differs.argmax())]}). Give all images of a patient the same {column}, or "
+            "a model is tested on patients that it has seen."
+        )
