@@ -84,7 +84,11 @@ class Site:
 
     def coarse(self, arrays: Arrays | None) -> Arrays:
         """Return where the scores lie; the server chooses the histograms' edges from it."""
-        return {"coarse": coarse_histogram(self._scores(arrays))}
+        return {
+            "coarse": coarse_histogram(
+                self._scores(arrays), self.world.labels[self.evaluation_rows]
+            )
+        }
 
     def histograms(self, arrays: Arrays | None, edges: Array) -> Arrays:
         """Return counts [rules, experiences, findings, 2, bins] of the evaluation split."""

@@ -15,6 +15,8 @@ class UserError(Exception):
         What may be told to the server of a federation. Names no file, patient or path.
     """
 
+    exit_code = 2
+
     def __init__(
         self, message: str, *, public: str = "refused; the site's own log says why"
     ) -> None:

@@ -35,8 +35,10 @@ insecure = true
 """
 
 
-class RunFailed(UserError):
+class RunFailedError(UserError):
     """Flower ended without a result."""
+
+    exit_code = 1
 
 
 def run_with_flower(app: AppFolder, config: dict[str, Any]) -> None:
@@ -75,7 +77,7 @@ def check_success(folder: Path) -> None:
         summary = {}
     if summary.get("status") != "complete":
         reason = summary.get("reason", "Flower ended without a result")
-        raise RunFailed(f"{reason} (Flower's log: {folder / 'flower.log'})")
+        raise RunFailedError(f"{reason} (Flower's log: {folder / 'flower.log'})")
 
 
 def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:
@@ -135,13 +137,15 @@ def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RunFailed(f"Flower's SuperLink ended at once (exit code {process.returncode})")
+            raise RunFailedError(
+                f"Flower's SuperLink ended at once (exit code {process.returncode})"
+            )
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise RunFailed(f"Flower's SuperLink did not answer within {START:.0f} s")
+    raise RunFailedError(f"Flower's SuperLink did not answer within {START:.0f} s")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

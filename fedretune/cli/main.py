@@ -28,7 +28,7 @@ def main() -> None:
         app()
     except UserError as error:
         print_error(str(error))
-        sys.exit(2)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""Evaluate a run's adaptors again, from exact scores rather than from histograms."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from fedretune.adaptors import build, load, load_arrays
+from fedretune.cli.app_folder import AppFolder
+from fedretune.errors import UserError
+from fedretune.evaluation import RULES
+
+
+def evaluate_run(app: AppFolder, run: Path) -> dict[str, Any]:
+    """Return the run's final figures beside those of its adaptors, scored anew and exactly.
+
+    Parameters
+    ----------
+    app : AppFolder
+    run : Path
+        The folder of a finished run.
+
+    Returns
+    -------
+    dict
+        By scoring rule: ``run`` and ``exact``, macro AUROC on each experience (None: undefined),
+        and ``largest_difference`` over all findings and experiences.
+
+    Raises
+    ------
+    UserError
+        The run is not there, not finished, or its images or backbone have changed since.
+    """
+    try:
+        tables = tomllib.loads((run / "config.toml").read_text())
+    except OSError as error:
+        raise UserError(f"{run} is not a run folder: it has no config.toml.") from error
+    spec, arrays, metadata = load(run / "adaptors.safetensors")
+    config = app.module("scenarios").RunConfig.from_flat(tables["config"])
+    world = app.module("clients.world").make_world(config, config.sites)
+    if world.embeddings.info.fingerprint != tables["fingerprints"]["backbone"]:
+        raise UserError(f"The backbone '{config.backbone}' is not the one that {run} used.")
+    adaptor = build(spec, seed=0)
+    load_arrays(adaptor, arrays)
+    exact = _exact(world, adaptor, metadata["pooling"])
+    recorded = _recorded(run / "auroc.csv", world.scenario)
+    return {rule: _compared(recorded[r], exact[r]) for r, rule in enumerate(RULES)}
+
+
+def print_evaluation(console: Console, result: dict[str, Any]) -> None:
+    """Print `evaluate_run`'s result as a table."""
+    table = Table(title="Pooled macro AUROC of the final adaptors")
+    table.add_column("scoring")
+    table.add_column("from")
+    for experience in range(len(result[RULES[0]]["run"])):
+        table.add_column(f"{experience + 1}", justify="right")
+    for rule, figures in result.items():
+        for source, name in (("run", "the run's histograms"), ("exact", "exact scores, now")):
+            values = ["-" if value is None else f"{value:.4f}" for value in figures[source]]
+            table.add_row(rule, name, *values)
+    console.print(table)
+    for rule, figures in result.items():
+        console.print(f"{rule}: largest difference {figures['largest_difference']:.5f}")
+
+
+def _exact(world: Any, adaptor: Any, pooling: str) -> np.ndarray:
+    """Return AUROC [rules, experiences, findings] of all sites' evaluation images."""
+    import torch
+
+    from fedretune.objectives.difference import scores
+
+    scenario = world.scenario
+    rows = np.flatnonzero(scenario.split == world.config.evaluation_split)
+    with torch.no_grad():
+        images = torch.from_numpy(world.embeddings.take(rows))
+        found = scores(adaptor, images, world.prompts, pooling)
+    experience, labels = scenario.experience[rows], world.labels[rows]
+    values = np.full((len(RULES), scenario.experiences, labels.shape[1]), np.nan)
+    for r, rule in enumerate(RULES):
+        for e in range(scenario.experiences):
+            here = experience == e
+            for f in range(labels.shape[1]):
+                values[r, e, f] = _auroc(found[rule].numpy()[here, f], labels[here, f])
+    return values
+
+
+def _auroc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Return torchmetrics' exact AUROC of the labelled; NaN without a positive or a negative."""
+    import torch
+    from torchmetrics.functional.classification import binary_auroc
+
+    known = ~np.isnan(labels)
+    target = labels[known].astype(np.int64)
+    if target.min(initial=1) == target.max(initial=0):
+        return float("nan")
+    # torchmetrics takes scores outside [0, 1] for logits; a monotone map changes no AUROC.
+    probabilities = torch.from_numpy((scores[known].astype(np.float64) + 2) / 4)
+    return float(binary_auroc(probabilities, torch.from_numpy(target)))
+
+
+def _recorded(path: Path, scenario: Any) -> np.ndarray:
+    """Return AUROC [rules, experiences, findings] after the last experience, from the run."""
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    last = scenario.experiences - 1
+    rows = table[
+        (table["site"] == "pooled")
+        & (table["model"] == "adapted")
+        & (table["after_experience"] == last)
+    ]
+    pivot = rows.set_index(["scoring", "experience", "finding"])["auroc"]
+    keys = pd.MultiIndex.from_product([RULES, range(scenario.experiences), scenario.findings])
+    shape = (len(RULES), scenario.experiences, len(scenario.findings))
+    recorded: np.ndarray = pivot.reindex(keys).to_numpy().reshape(shape)
+    return recorded
+
+
+def _compared(recorded: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
+    from fedretune.metrics import macro
+
+    differences = np.abs(recorded - exact)
+    return {
+        "run": [_json(value) for value in macro(recorded)],
+        "exact": [_json(value) for value in macro(exact)],
+        "largest_difference": float(np.nanmax(differences)) if differences.size else 0.0,
+    }
+
+
+def _json(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
