@@ -32,9 +32,9 @@ def _plates(chest: Chest, lesion: Lesion, side: int) -> None:
     length = lesion.rng.uniform(0.45, 0.95, count) * (width - 0.2)
     angle = lesion.rng.uniform(-0.30, 0.30, count)
     angle = np.where(side > 0, angle, np.pi - angle)
-    weight = lesion.rng.uniform(0.7, 1.0, count) * lesion.grow(0.22, 0.85)
+    weight = lesion.rng.uniform(0.7, 1.0, count) * lesion.grow(0.30, 1.25)
     start = np.stack([u, v], axis=1)
-    chest.extra += lines(chest, start, angle, length, weight, 3.0) * chest.air * np.float32(2.2)
+    chest.extra += lines(chest, start, angle, length, weight, 2.0) * chest.air * np.float32(2.0)
     low = step(np.float32(0.16) - chest.above, 0.14) * chest.half(side)
     chest.fill(low * mottle(chest, lesion, 9, 0.4) * np.float32(lesion.grow(0.04, 0.32)))
 
@@ -119,7 +119,7 @@ def nodule(chest: Chest, lesion: Lesion) -> None:
         radius = lesion.grow(0.032, 0.066) * lesion.between(0.85, 1.05)
         radius *= 0.8 if calcified else 1.0
         region = patch(chest, lesion, place, (radius, radius), 0.12, 0.35)
-        chest.extra += region * np.float32(lesion.grow(0.34, 0.85) * (1.5 if calcified else 1.0))
+        chest.extra += region * np.float32(lesion.grow(0.42, 1.05) * (1.4 if calcified else 1.0))
 
 
 def pneumonia(chest: Chest, lesion: Lesion) -> None:
@@ -133,7 +133,7 @@ def pneumonia(chest: Chest, lesion: Lesion) -> None:
         region *= mottle(chest, lesion, 14, 0.45)
         region = np.clip(region, 0.0, 1.0) * np.float32(lesion.grow(0.20, 0.78))
         tubes = _bronchograms(chest, lesion, side, place)
-        chest.fill(region * (np.float32(1.0) - np.float32(0.75) * np.minimum(tubes, 1.0)))
+        chest.fill(region * (np.float32(1.0) - np.float32(0.6) * np.minimum(tubes, 1.0)))
         chest.vessels *= np.float32(1.0) - region
 
 

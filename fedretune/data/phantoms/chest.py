@@ -68,10 +68,11 @@ class Chest:
     def depth(self) -> Image:
         """Return the optical depth of the whole chest."""
         total = torso(self.g, self.body)
+        skeleton = bones(self) * np.minimum(total, np.float32(1.0))
         lung = self.air * (np.float32(1.0) - self.opacity)
         total -= lung * np.float32(AIR)
         total += self.vessels * self.air
-        total += bones(self)
+        total += skeleton
         total += self.extra
         return np.maximum(total, np.float32(0.02), out=total)
 
@@ -89,7 +90,8 @@ def build(g: Grid, body: Anatomy, view: str, rng: np.random.Generator) -> Chest:
 
 def _wall(g: Grid, body: Anatomy) -> Image:
     t = np.clip((g.v - body.apex) / (0.62 - body.apex), 0.0, 1.15)
-    shape = 1.0 - (1.0 - np.minimum(t, 1.0)) ** 5 - 0.10 * np.maximum(t - 0.75, 0.0)
+    full = 1.0 - (1.0 - np.minimum(t, 1.0)) ** 4
+    shape = 0.5 * (full + np.sqrt(full)) - 0.12 * np.maximum(t - 0.7, 0.0)
     right, left = (np.float32(w) * shape.astype(np.float32) for w in body.lung_width)
     return np.minimum(g.u + right, left - g.u)
 
@@ -189,8 +191,8 @@ def ribs(chest: Chest) -> Image:
     curve = (slope * (-0.20 * x + 0.86 * x * x) + 1.3 * outer * outer).astype(np.float32)
     lean = np.float32(1.0) + np.float32(0.45) * g.v
     back = (g.v - curve * lean) * np.float32(1.0 / gap) + np.float32(body.rib_phase)
-    front_curve = (-slope * (0.95 * x - 0.30 * x * x)).astype(np.float32)
-    front = (g.v - front_curve) * np.float32(1.0 / (gap * 1.12)) + np.float32(body.rib_phase)
+    front_curve = (-slope * (1.15 * x - 0.35 * x * x)).astype(np.float32)
+    front = (g.v - front_curve) * np.float32(1.0 / (gap * 1.22)) + np.float32(body.rib_phase)
     cage = step(chest.wall + np.float32(0.035), 0.03)
     cage *= step(g.v - np.float32(body.apex - 0.02), 0.04) * (
         np.float32(0.35) + np.float32(0.65) * step(chest.above + np.float32(0.03), 0.1)
@@ -198,8 +200,8 @@ def ribs(chest: Chest) -> Image:
     behind = _band(back, 0.185) * step(x - 0.07, 0.03)
     ahead = _band(front, 0.20) * step(x - 0.27, 0.10) * step(g.v + np.float32(0.62), 0.1)
     edge = np.float32(1.0) + np.float32(0.8) * step(np.float32(0.07) - chest.wall, 0.07)
-    behind *= np.float32(0.36)
-    ahead *= np.float32(0.24)
+    behind *= np.float32(0.33)
+    ahead *= np.float32(0.16)
     behind += ahead
     behind *= edge
     return behind * cage

@@ -77,16 +77,16 @@ def sample_cohort(patients: int, sites: int, seed: int, namespace: str = "run") 
     for name, value in (("patients", patients), ("sites", sites)):
         if value < 1:
             raise UserError(f"--{name} must be at least 1, not {value}.")
-    share, shift, portable = _sites(namespace, seed, sites)
+    cuts, shift, portable = _sites(namespace, seed, sites)
     rows = []
     for index in range(patients):
         patient = f"{NAMESPACES[namespace]}{index:06d}"
         rng = stream(namespace, seed, patient, "history")
-        site = int(np.searchsorted(share, rng.random(), side="right"))
+        site = int(np.searchsorted(cuts, rng.random(), side="right"))
         split, count, days, sick, score = _history(rng)
         rank = _cdf(score + shift[site])
         for number in range(count):
-            ap = rng.random() < portable[site] + 0.13 * sick
+            ap = rng.random() < portable[site] + 0.18 * sick
             rows.append((patient, split, site, number, ap, days[number], rank[number]))
     return _table(rows)
 
@@ -103,12 +103,12 @@ def _sites(namespace: str, seed: int, sites: int) -> tuple[Floats, Floats, Float
     shift = rng.normal(0.0, 0.16, (sites, len(NIH14)))
     share = np.cumsum(size / size.sum())
     share[-1] = 1.0
-    return share, shift, rng.uniform(0.2, 0.5, sites)
+    return share, shift, rng.uniform(0.2, 0.6, sites)
 
 
 def _history(rng: np.random.Generator) -> tuple[str, int, list[int], float, Floats]:
     """Return a patient's split, images, days of exams, sickness and scores ``[6, 14]``."""
-    place = rng.random()
+    place = float(rng.random())
     split = "train" if place < _TRAIN else "val" if place < _TRAIN + _VALIDATION else "test"
     count = 1 + int(np.searchsorted(np.cumsum(_IMAGES)[:-1], rng.random(), side="right"))
     days = rng.integers(0, 5 * 365) + np.concatenate(

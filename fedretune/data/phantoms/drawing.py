@@ -10,6 +10,7 @@ from fedretune.data.phantoms import airspace, pleura
 from fedretune.data.phantoms.anatomy import Anatomy, position, sample_anatomy
 from fedretune.data.phantoms.canvas import grid, noise, warp
 from fedretune.data.phantoms.chest import Chest, build
+from fedretune.data.phantoms.devices import lines_and_tubes
 from fedretune.data.phantoms.lesion import Lesion
 from fedretune.data.phantoms.scanner import expose, finish, scanner
 from fedretune.findings import NIH14
@@ -89,9 +90,21 @@ def draw(
     for finding, paint in DRAWINGS.items():
         if finding in severities:
             paint(chest, lesion_of(namespace, seed, patient, finding, severities[finding]))
-    tilt = np.float32(film.normal(0.0, 0.025))
-    du = noise(film, size, 4) * np.float32(0.022) + tilt * g.v + np.float32(film.normal(0, 0.02))
-    dv = noise(film, size, 4) * np.float32(0.022) - tilt * g.u + np.float32(film.normal(0, 0.02))
+    if view == "AP":
+        lines_and_tubes(chest, film)
+    tilt, zoom = np.float32(film.normal(0.0, 0.025)), np.float32(film.normal(0.0, 0.035))
+    du = (
+        noise(film, size, 4) * np.float32(0.022)
+        + tilt * g.v
+        + zoom * g.u
+        + np.float32(film.normal(0, 0.02))
+    )
+    dv = (
+        noise(film, size, 4) * np.float32(0.022)
+        - tilt * g.u
+        + zoom * g.v
+        + np.float32(film.normal(0, 0.02))
+    )
     machine = scanner(namespace, seed, site)
     white = expose(g, warp(chest.depth(), du, dv), machine, film)
     return finish(g, white, machine, view, film)

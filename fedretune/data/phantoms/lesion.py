@@ -80,7 +80,9 @@ def lobe(chest: Chest, lesion: Lesion, side: int, which: str) -> Image:
     """
     g, body = chest.g, chest.body
     fissure = body.apex + 0.56 * (body.dome[side > 0] - body.apex) + lesion.between(-0.03, 0.03)
-    down = g.v - np.float32(fissure) - np.float32(0.10) * (np.abs(g.u) - np.float32(0.35))
+    slope = np.float32(lesion.between(0.05, 0.30))
+    down = g.v - np.float32(fissure) - slope * (np.abs(g.u) - np.float32(0.35))
+    down += noise(lesion.rng, g.size, 3) * np.float32(0.04)
     wavy = noise(lesion.rng, g.size, 7) * np.float32(0.07)
     ragged = down + wavy
     if which == "upper":
