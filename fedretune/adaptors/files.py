@@ -60,12 +60,18 @@ def load(path: str | Path) -> tuple[AdaptorSpec, Arrays, dict[str, Any]]:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except SafetensorError as error:
         raise UserError(f"{path}: not a sound safetensors file ({error}).") from error
-    if text is None:
-        raise UserError(f"{path}: a safetensors file, but not one that FedRETune wrote.")
-    about = json.loads(text)
-    spec = AdaptorSpec.from_json(about["adaptor"])
+    spec, metadata = _described(path, text)
     check_arrays(spec, arrays)
-    return spec, {name: arrays[name] for name in spec.tensors()}, about["metadata"]
+    return spec, {name: arrays[name] for name in spec.tensors()}, metadata
+
+
+def _described(path: str | Path, text: str | None) -> tuple[AdaptorSpec, dict[str, Any]]:
+    try:
+        about = json.loads(text or "")
+        description, metadata = about["adaptor"], about["metadata"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: a safetensors file, but not one that FedRETune wrote.") from error
+    return AdaptorSpec.from_json(description), metadata
 
 
 def check_arrays(spec: AdaptorSpec, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

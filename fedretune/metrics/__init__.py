@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,12 +39,46 @@ def auroc(counts: NDArray[Any]) -> NDArray[np.float64]:
 def average_precision(counts: NDArray[Any]) -> NDArray[np.float64]:
     """Return the average precision of each histogram: mean precision over steps of recall.
 
-    Parameters as for `auroc`; NaN without a positive.
+    Parameters as for `auroc`; NaN without a positive. Coarser than AUROC is: the few highest scores
+    decide it, and a bin takes them together.
     """
     from torchmetrics.classification import MultilabelAveragePrecision
 
     _, positives = _totals(counts)
     return _computed(MultilabelAveragePrecision, counts, positives > 0)
+
+
+def exact_auroc(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Return the area under the ROC curve of scores that are all at hand, by torchmetrics.
+
+    Parameters
+    ----------
+    scores : ArrayLike
+        Shape ``[n, F]``, finite.
+    labels : ArrayLike
+        Shape ``[n, F]``: 1, 0, NaN where not labelled.
+
+    Returns
+    -------
+    ndarray
+        Shape ``[F]``: NaN without a positive or without a negative.
+    """
+    scored, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    columns = zip(scored.T, labels.T, strict=True)
+    return np.array([_exact(score, label) for score, label in columns])
+
+
+def _exact(scores: NDArray[np.float64], labels: NDArray[Any]) -> float:
+    import torch
+    from torchmetrics.functional.classification import binary_auroc
+
+    known = ~np.isnan(labels)
+    positive, scores = labels[known] > 0.5, scores[known]
+    if positive.all() or not positive.any():
+        return float("nan")
+    # Into [0, 1]: torchmetrics would take other scores for logits, and a sigmoid makes ties.
+    unit = (scores - scores.min()) / max(float(np.ptp(scores)), np.finfo(np.float64).tiny)
+    return float(binary_auroc(torch.from_numpy(unit), torch.from_numpy(positive).long()))
 
 
 def macro(values: NDArray[np.float64], axis: int | tuple[int, ...] = -1) -> NDArray[np.float64]:

@@ -1,0 +1,154 @@
+"""What every adaptor must do: each test runs for every kind, wiring, residual and scale."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from fedretune.adaptors import (
+    ADAPTORS,
+    WIRINGS,
+    Adaptor,
+    AdaptorSpec,
+    build,
+    load,
+    load_arrays,
+    save,
+    to_arrays,
+)
+from fedretune.objectives.difference import cosines, scores
+from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+from fedretune.training import TrainingSettings, train
+
+DIM, FINDINGS = 8, 3
+SPECS = [
+    AdaptorSpec(kind, wiring, DIM, residual, scale)
+    for kind, wiring, residual, scale in product(
+        ADAPTORS, WIRINGS, (False, True), ("none", "learnable", "7")
+    )
+]
+every_adaptor = pytest.mark.parametrize(
+    "spec",
+    SPECS,
+    ids=lambda s: f"{s.kind}-{s.wiring}-{'residual' if s.residual else 'bare'}-{s.scale}",
+)
+
+
+def draw(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def prompts() -> PromptEmbeddings:
+    names = tuple("abc")
+    return PromptEmbeddings(3 * draw(1, FINDINGS, 4, DIM), draw(2, FINDINGS, 2, DIM), names)
+
+
+def labels(n: int) -> torch.Tensor:
+    return (draw(3, n, FINDINGS) > 0).float()
+
+
+def trained(spec: AdaptorSpec, seed: int = 0) -> Adaptor:
+    adaptor = build(spec, seed)
+    settings = TrainingSettings(lr=0.01, epochs=2, batch_size=4)
+    train(adaptor, draw(0, 10, DIM), labels(10), prompts(), settings, seed)
+    return adaptor
+
+
+@every_adaptor
+def test_tensors_are_those_that_the_spec_promises(spec: AdaptorSpec) -> None:
+    arrays = to_arrays(build(spec, 0))
+    found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    assert list(found.items()) == list(spec.tensors().items())
+
+
+@every_adaptor
+def test_every_tensor_that_travels_is_a_parameter_and_every_parameter_travels(
+    spec: AdaptorSpec,
+) -> None:
+    adaptor = build(spec, 0)
+    assert list(adaptor.state_dict()) == [name for name, _ in adaptor.named_parameters()]
+
+
+@every_adaptor
+def test_a_saved_adaptor_gives_the_same_output_when_loaded(spec: AdaptorSpec, tmp_path) -> None:
+    adaptor = trained(spec)
+    save(tmp_path / "a.safetensors", spec, to_arrays(adaptor), {"round": 3})
+    read, arrays, metadata = load(tmp_path / "a.safetensors")
+    other = build(read, seed=99)
+    load_arrays(other, arrays)
+    assert (read, metadata) == (spec, {"round": 3})
+    for mine, theirs in zip(
+        cosines(adaptor, draw(4, 5, DIM), prompts()),
+        cosines(other, draw(4, 5, DIM), prompts()),
+        strict=True,
+    ):
+        assert torch.equal(mine, theirs)
+    assert torch.equal(adaptor.logit_scale(), other.logit_scale())
+
+
+@every_adaptor
+def test_an_untrained_residual_adaptor_is_zero_shot_and_a_bare_one_is_not(
+    spec: AdaptorSpec,
+) -> None:
+    for pooling in ("mean", "max"):
+        adapted = scores(build(spec, 5), draw(4, 9, DIM), prompts(), pooling)
+        frozen = scores(None, draw(4, 9, DIM), prompts(), pooling)
+        for rule in frozen:
+            assert torch.equal(adapted[rule], frozen[rule]) == spec.residual
+
+
+@every_adaptor
+def test_seeds_reproduce_an_adaptor_and_leave_the_global_generator_alone(spec: AdaptorSpec) -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = to_arrays(build(spec, 3))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    second, other = to_arrays(build(spec, 3)), to_arrays(build(spec, 4))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    # Nothing of a residual `linear` is drawn: its only layer starts at zero.
+    all_zero = spec.residual and spec.kind == "linear"
+    assert all(np.array_equal(first[name], other[name]) for name in first) == all_zero
+
+
+@every_adaptor
+def test_training_twice_gives_the_same_bits_and_changes_every_tensor(spec: AdaptorSpec) -> None:
+    once, again, start = trained(spec), trained(spec), build(spec, 0)
+    for name, tensor in once.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+        assert not torch.equal(tensor, start.state_dict()[name])
+
+
+@every_adaptor
+def test_training_leaves_its_inputs_as_they_were(spec: AdaptorSpec) -> None:
+    images, truth, texts = draw(0, 6, DIM), labels(6), prompts()
+    train(build(spec, 0), images, truth, texts, TrainingSettings(epochs=1), 0)
+    assert torch.equal(images, draw(0, 6, DIM))
+    assert torch.equal(truth, labels(6))
+    assert torch.equal(texts.positive, prompts().positive)
+
+
+@every_adaptor
+def test_only_the_wired_side_is_adapted(spec: AdaptorSpec) -> None:
+    adaptor, x = trained(spec), draw(6, 4, DIM)
+    assert torch.equal(adaptor.image(x), x) == (spec.wiring == "text")
+    assert torch.equal(adaptor.text(x), x) == (spec.wiring == "image")
+    assert torch.equal(adaptor.image(x), adaptor.text(x)) == (spec.wiring == "shared")
+
+
+@every_adaptor
+def test_a_batch_without_labels_gives_no_gradient(spec: AdaptorSpec) -> None:
+    adaptor = build(spec, 0)
+    before = to_arrays(adaptor)
+    nothing = torch.full((5, FINDINGS), torch.nan)
+    result = train(adaptor, draw(0, 5, DIM), nothing, prompts(), TrainingSettings(epochs=1), 0)
+    assert result.loss == 0.0
+    assert all(np.array_equal(before[name], after) for name, after in to_arrays(adaptor).items())
+    assert all((p.grad == 0).all() for p in adaptor.parameters())
+
+
+@every_adaptor
+def test_the_scale_is_what_the_spec_says(spec: AdaptorSpec) -> None:
+    expected = {"none": 1.0, "learnable": 10.0, "7.0": 7.0}[spec.scale]
+    assert build(spec, 0).logit_scale().item() == pytest.approx(expected, rel=1e-6)
