@@ -46,12 +46,15 @@ def file_digests(paths: Sequence[Path]) -> list[bytes]:
 
 
 def _read_digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:  # one that comes from reading, not opening, names no file
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _stamp(path: Path) -> Stamp:
-    status = path.stat()
+    status = path.stat()  # its error names the file
     return str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

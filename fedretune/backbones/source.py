@@ -7,6 +7,7 @@ is looked up there whatever the folder holds. All three are errors or are mended
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -251,6 +252,8 @@ def _require_hub(name: str, allow_hub: bool) -> None:
             "unless you ask for it (--allow-hub, allow-hub = true). Or bring its files yourself "
             "and name local-dir:/their/folder."
         )
+    # The command line sets it; whoever asks for the hub has taken that back.
+    os.environ["HF_HUB_OFFLINE"] = "0"
 
 
 def _open_clip_folder() -> Path:

@@ -1,11 +1,15 @@
 """Opening a radiograph as an 8-bit image that a backbone's preprocessing accepts."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from fedretune.errors import UserError
+
+#: Part of the key of stored vectors: raise it when the same file decodes to other pixels.
+DECODING = 1
 
 #: Bits a pixel that an image may really have.
 DEPTHS = (8, 12, 16)
@@ -31,12 +35,25 @@ def open_image(path: str | Path) -> Image.Image:
     UserError
         The file is missing, truncated or not an image; the message names it.
     """
+    return decode_image(read_image(path), path)
+
+
+def read_image(path: str | Path) -> bytes:
+    """Return the bytes of an image file. Raises `UserError` if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            return _to_eight_bits(image)
+        return Path(path).read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"There is no image {path}.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read the image {path}: {error.strerror}.") from error
+
+
+def decode_image(content: bytes, path: str | Path) -> Image.Image:
+    """Decode the bytes of an image file, named `path` in messages; see `open_image`."""
+    try:
+        with Image.open(BytesIO(content)) as image:
+            image.load()
+            return _to_eight_bits(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow reports a broken PNG chunk as a SyntaxError.
         raise UserError(

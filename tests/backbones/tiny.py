@@ -7,8 +7,30 @@ import torch
 from safetensors.torch import save_file
 
 WORDS = [
-    *("findings consistent with suggesting this opacity can represent are most compatible").split(),
-    *("there is no evidence of acute signs mass edema nodule hernia pleural thickening").split(),
+    "findings",
+    "consistent",
+    "with",
+    "suggesting",
+    "this",
+    "opacity",
+    "can",
+    "represent",
+    "are",
+    "most",
+    "compatible",
+    "there",
+    "is",
+    "no",
+    "evidence",
+    "of",
+    "acute",
+    "signs",
+    "mass",
+    "edema",
+    "nodule",
+    "hernia",
+    "pleural",
+    "thickening",
 ]
 
 

@@ -1,0 +1,80 @@
+"""Encoding the prompts of a run's findings, once."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from fedretune.backbones import describe, load_backbone
+from fedretune.errors import UserError
+from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+from fedretune.paths import cache_folder
+from fedretune.prompts import PromptSet
+
+
+def embed_prompts(
+    prompts: PromptSet,
+    findings: Sequence[str],
+    backbone: str,
+    *,
+    device: str = "auto",
+    allow_hub: bool = False,
+) -> PromptEmbeddings:
+    """Return the embedded prompts of `F` findings, from the cache where they are there.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+    findings : Sequence[str]
+    backbone : str
+        A name for `fedretune.backbones.describe`; loaded only where the cache lacks them.
+    device : str (default: "auto")
+    allow_hub : bool (default: False)
+
+    Raises
+    ------
+    UserError
+        The backbone's faults, or a cache that cannot be written.
+    """
+    names = tuple(findings)
+    info = describe(backbone, allow_hub)
+    key = json.dumps([info.fingerprint, prompts.fingerprint, names], ensure_ascii=False)
+    path = cache_folder() / "prompts" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+    tensors = _read(path)
+    if tensors is None:
+        pairs = [prompts.texts(finding) for finding in names]
+        model = load_backbone(backbone, device, allow_hub)
+        tensors = {
+            side: torch.stack([model.encode_texts(pair[part]) for pair in pairs])
+            for part, side in enumerate(("positive", "negative"))
+        }
+        _write(path, tensors)
+    return PromptEmbeddings(tensors["positive"], tensors["negative"], names)
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return None  # not there, or damaged: encoded anew
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(save(tensors))
+        Path(name).replace(path)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error.strerror}. FEDRETUNE_CACHE names another folder for what "
+            "FedRETune keeps."
+        ) from error
