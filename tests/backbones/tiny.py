@@ -6,32 +6,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-WORDS = [
-    "findings",
-    "consistent",
-    "with",
-    "suggesting",
-    "this",
-    "opacity",
-    "can",
-    "represent",
-    "are",
-    "most",
-    "compatible",
-    "there",
-    "is",
-    "no",
-    "evidence",
-    "of",
-    "acute",
-    "signs",
-    "mass",
-    "edema",
-    "nodule",
-    "hernia",
-    "pleural",
-    "thickening",
-]
+SENTENCE = (
+    "findings consistent with suggesting this opacity can represent are most compatible there is "
+    "no evidence of acute signs mass edema nodule hernia pleural thickening"
+)
+WORDS = SENTENCE.split()
 
 
 def write_folder(folder: Path, seed: int = 0, dim: int = 16, **preprocess: object) -> Path:

@@ -95,7 +95,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from fedretune.embeddings.store import VectorStore
-from tests.embeddings.test_store import add
+from tests.embeddings.test_vector_store import add
 store = VectorStore(Path(sys.argv[1]), 4)
 print(sum(len(add(store, *range(start, start + 5))) for start in range(0, 200, 5)))
 """
