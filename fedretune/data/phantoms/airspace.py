@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedretune.data.phantoms.canvas import Image, bump, ellipse, noise, splat, step
+from fedretune.data.phantoms.canvas import Image, bump, ellipse, noise, scaled, splat, step
 from fedretune.data.phantoms.chest import Chest
 from fedretune.data.phantoms.lesion import (
     Lesion,
@@ -116,7 +116,7 @@ def nodule(chest: Chest, lesion: Lesion) -> None:
     calcified = lesion.rng.random() < 0.25
     for _ in range(count):
         place = spot(chest, lesion, int(lesion.rng.choice((-1, 1))), 0.12, 0.92)
-        radius = lesion.grow(0.032, 0.066) * lesion.between(0.85, 1.05)
+        radius = lesion.grow(0.036, 0.068) * lesion.between(0.85, 1.05)
         radius *= 0.8 if calcified else 1.0
         region = patch(chest, lesion, place, (radius, radius), 0.12, 0.35)
         chest.extra += region * np.float32(lesion.grow(0.42, 1.05) * (1.4 if calcified else 1.0))
@@ -240,12 +240,7 @@ def hernia(chest: Chest, lesion: Lesion) -> None:
     v = chest.body.dome[1] - radius * lesion.between(0.45, 0.8)
     square = ellipse(g, u, v, radius * lesion.between(0.95, 1.25), radius)
     inside = step(np.float32(1.0) - square, 0.12)
-    wall = bump(
-        (square - np.float32(0.9))
-        * (np.float32(1.0) / np.float32(0.26))
-        * (square - np.float32(0.9))
-        * np.float32(3.8)
-    )
+    wall = bump(scaled(square, 0.9, 0.26))
     level = np.float32(v + radius * lesion.between(-0.1, 0.35))
     gas = inside * step(level - g.v, 0.012)
     strength = np.float32(lesion.grow(0.35, 1.0))

@@ -6,6 +6,7 @@ an image is the same on any CPU; `exp`, `sin` and BLAS, which are not, stay off 
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,15 @@ def step(x: Image, width: float) -> Image:
     t = x * np.float32(0.5 / width)
     t += np.float32(0.5)
     np.clip(t, 0.0, 1.0, out=t)
-    return t * t * (np.float32(3.0) - (t + t))
+    stepped: Image = t * t * (np.float32(3.0) - (t + t))
+    return stepped
+
+
+def scaled(x: Image, centre: float, radius: float) -> Image:
+    """Return ``((x - centre) / radius)**2``, what `bump` and `chord` want of one axis."""
+    t = (x - np.float32(centre)) * np.float32(1.0 / radius)
+    squared: Image = t * t
+    return squared
 
 
 def bump(square: Image) -> Image:
@@ -57,7 +66,8 @@ def chord(square: Image) -> Image:
     """Return ``sqrt(max(0, 1 - square))``: the path through a ball where `square` is (r/R)**2."""
     t = np.float32(1.0) - square
     np.maximum(t, 0.0, out=t)
-    return np.sqrt(t)
+    path: Image = np.sqrt(t)
+    return path
 
 
 def ellipse(g: Grid, u: float, v: float, a: float, b: float, tilt: float = 0.0) -> Image:
@@ -71,7 +81,7 @@ def ellipse(g: Grid, u: float, v: float, a: float, b: float, tilt: float = 0.0) 
 
 
 @lru_cache(maxsize=64)
-def _weights(size: int, cells: int) -> tuple[NDArray[np.intp], Image]:
+def _weights(size: int, cells: int) -> tuple[NDArray[np.intp], Any]:
     place = (np.arange(size) + 0.5) / size * cells
     left = np.floor(place).astype(np.intp)
     t = (place - left).astype(np.float32)
@@ -84,10 +94,11 @@ def noise(rng: np.random.Generator, size: int, cells: int, rows: int = 0) -> Ima
     knots = rng.random((rows + 1, cells + 1), dtype=np.float32) * np.float32(2.0) - np.float32(1.0)
     top, t = _weights(size, rows)
     left, s = _weights(size, cells)
-    wide = knots[:, left] + (knots[:, left + 1] - knots[:, left]) * s[None, :]
+    near = knots[:, left]
+    wide = near + (knots[:, left + 1] - near) * s[None, :]
     upper = wide[top]
-    lower: Image = wide[top + 1]
-    return upper + (lower - upper) * t[:, None]
+    field: Image = upper + (wide[top + 1] - upper) * t[:, None]
+    return field
 
 
 def fractal(rng: np.random.Generator, size: int, cells: int) -> Image:
@@ -111,6 +122,11 @@ def smooth(image: Image, passes: int = 1) -> Image:
         out += rows + rows
         image = out * np.float32(1.0 / 16.0)
     return image
+
+
+def spread(g: Grid, image: Image, passes: float) -> Image:
+    """Return `image` smoothed by a width that is the same in centimetres at any size."""
+    return smooth(image, max(1, round(passes * (g.size / 128.0) ** 2)))
 
 
 def splat(g: Grid, u: NDArray[np.float64], v: NDArray[np.float64], weight: object) -> Image:
@@ -146,4 +162,5 @@ def warp(image: Image, du: Image, dv: Image) -> Image:
     corner += size
     c, d = flat[corner], flat[corner + 1]
     lower = c + (d - c) * s
-    return upper + (lower - upper) * t
+    moved: Image = upper + (lower - upper) * t
+    return moved

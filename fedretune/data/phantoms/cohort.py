@@ -44,6 +44,8 @@ LOADINGS = np.array(
     ]
 )
 
+_CAUSES = 6
+
 #: Chance of 1 to 6 images.
 _IMAGES = (0.40, 0.22, 0.15, 0.10, 0.08, 0.05)
 _MOST = len(_IMAGES)
@@ -86,7 +88,7 @@ def sample_cohort(patients: int, sites: int, seed: int, namespace: str = "run") 
         split, count, days, sick, score = _history(rng)
         rank = _cdf(score + shift[site])
         for number in range(count):
-            ap = rng.random() < portable[site] + 0.18 * sick
+            ap = bool(rng.random() < portable[site] + 0.18 * sick)
             rows.append((patient, split, site, number, ap, days[number], rank[number]))
     return _table(rows)
 
@@ -111,14 +113,13 @@ def _history(rng: np.random.Generator) -> tuple[str, int, list[int], float, Floa
     place = float(rng.random())
     split = "train" if place < _TRAIN else "val" if place < _TRAIN + _VALIDATION else "test"
     count = 1 + int(np.searchsorted(np.cumsum(_IMAGES)[:-1], rng.random(), side="right"))
-    days = rng.integers(0, 5 * 365) + np.concatenate(
-        [[0], np.cumsum(1 + rng.exponential(45.0, _MOST - 1).astype(int))]
-    )
-    cause = rng.standard_normal(LOADINGS.shape[1])
+    first, waits = int(rng.integers(0, 5 * 365)), 1 + rng.exponential(45.0, _MOST - 1).astype(int)
+    days = [first, *(first + np.cumsum(waits)).tolist()]
+    cause = rng.standard_normal(_CAUSES)
     lasting, passing = rng.standard_normal(len(NIH14)), rng.standard_normal((_MOST, len(NIH14)))
     own = np.sqrt(0.72) * lasting + np.sqrt(0.28) * passing
     score = LOADINGS @ cause + own * np.sqrt(1.0 - (LOADINGS**2).sum(axis=1))
-    return split, count, days.tolist(), float(cause[0] + cause[5]) / np.sqrt(2.0), score
+    return split, count, days, float(cause[0] + cause[5]) / 2.0**0.5, score
 
 
 def _cdf(score: Floats) -> Floats:
@@ -129,8 +130,9 @@ def _cdf(score: Floats) -> Floats:
 def _table(rows: list[tuple[str, str, int, int, bool, int, Floats]]) -> pd.DataFrame:
     patient, split, site, number, ap, day, rank = zip(*rows, strict=True)
     prevalence = np.array(PREVALENCE)
-    # The rank above the threshold is uniform on 0..1: it is the severity, and lasts as a disease.
-    severity = (np.stack(rank) - (1.0 - prevalence)) / prevalence
+    # How far a rank is above the threshold is uniform on 0..1; it lasts as the disease does.
+    excess = (np.stack(rank) - (1.0 - prevalence)) / prevalence
+    severity = np.where(excess > 0, 0.1 + 0.9 * np.sqrt(excess.clip(0.0, 1.0)), 0.0)
     first = date(2015, 1, 1)
     table = {
         "image": [f"images/{p}_{n:02d}.png" for p, n in zip(patient, number, strict=True)],
@@ -141,5 +143,5 @@ def _table(rows: list[tuple[str, str, int, int, bool, int, Floats]]) -> pd.DataF
         "date": [(first + timedelta(days=int(d))).isoformat() for d in day],
     }
     labels = {f: (severity[:, k] > 0).astype(np.int64) for k, f in enumerate(NIH14)}
-    hidden = {f"severity {f}": severity[:, k].clip(0.0, 1.0) for k, f in enumerate(NIH14)}
+    hidden = {f"severity {f}": severity[:, k] for k, f in enumerate(NIH14)}
     return pd.DataFrame({**table, **labels, "number": number, **hidden})

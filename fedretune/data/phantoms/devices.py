@@ -20,8 +20,7 @@ def lines_and_tubes(chest: Chest, rng: np.random.Generator) -> None:
         u = body.trachea + 0.012 * np.sin(4.0 * t)
         chest.extra += chest.blur(splat(chest.g, u, v, 0.28), 1)
     if present[2] < 0.45:
-        for u, v in ((-0.42, -0.46), (0.44, -0.48), (0.40, body.dome[1] + 0.12)):
-            square = ellipse(
-                chest.g, u + 0.08 * rng.normal(), v + 0.06 * rng.normal(), 0.028, 0.028
-            )
+        for x, y in ((-0.42, -0.46), (0.44, -0.48), (0.40, body.dome[1] + 0.12)):
+            shift = (x + 0.08 * float(rng.normal()), y + 0.06 * float(rng.normal()))
+            square = ellipse(chest.g, *shift, 0.028, 0.028)
             chest.extra += bump(square) * np.float32(1.4)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedretune.data.phantoms.canvas import Image, ellipse, fractal, noise, splat, step
-from fedretune.data.phantoms.chest import Chest, hila
+from fedretune.data.phantoms.chest import Chest
+from fedretune.data.phantoms.vessels import hila
 
 
 @dataclass(frozen=True)

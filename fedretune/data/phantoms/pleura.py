@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedretune.data.phantoms.anatomy import Anatomy
-from fedretune.data.phantoms.canvas import bump, noise, splat, step
+from fedretune.data.phantoms.canvas import bump, ellipse, noise, scaled, splat, step
 from fedretune.data.phantoms.chest import Chest
 from fedretune.data.phantoms.lesion import Lesion, mottle
 
@@ -18,7 +18,7 @@ def pneumothorax(chest: Chest, lesion: Lesion) -> None:
     gap = gap.astype(np.float32) + noise(lesion.rng, g.size, 3) * np.float32(0.02)
     half = chest.half(side)
     inward = chest.wall - gap
-    line = bump(inward * np.float32(1.0 / 0.024) * inward * np.float32(1.0 / 0.024)) * half
+    line = bump(scaled(inward, 0.0, 0.024)) * half
     outside = step(-inward, 0.012) * half * step(chest.wall, 0.01) * step(chest.above, 0.02)
     chest.vessels *= np.float32(1.0) - outside
     chest.opacity *= np.float32(1.0) - outside
@@ -35,7 +35,7 @@ def pleural_thickening(chest: Chest, lesion: Lesion) -> None:
         g = chest.g
         uneven = mottle(chest, lesion, 7, 0.55)
         centre = lesion.between(-0.35, 0.30)
-        along = bump(((g.v - np.float32(centre)) * np.float32(1.0 / 0.62)) ** 2)
+        along = bump(scaled(g.v, centre, 0.62))
         thick = np.float32(lesion.grow(0.032, 0.085)) * uneven * np.sqrt(along)
         band = step(thick - chest.wall, 0.014) * step(chest.wall, 0.012) * chest.half(side)
         chest.extra += band * np.float32(lesion.grow(0.45, 1.15))
@@ -96,13 +96,13 @@ def emphysema(chest: Chest, lesion: Lesion) -> None:
     g = chest.g
     for side in (-1, 1):
         for _ in range(2):
-            u = np.float32(side * lesion.between(0.25, 0.5))
-            v = np.float32(chest.body.apex + lesion.between(0.16, 0.5))
-            radius = np.float32(lesion.grow(0.07, 0.20))
-            square = ((g.u - u) ** 2 + (g.v - v) ** 2) / (radius * radius)
+            u = side * lesion.between(0.25, 0.5)
+            v = chest.body.apex + lesion.between(0.16, 0.5)
+            radius = lesion.grow(0.07, 0.20)
+            square = ellipse(g, u, v, radius, radius)
             inside = step(np.float32(1.0) - square, 0.25)
             chest.vessels *= np.float32(1.0) - np.float32(0.9) * inside
             air = np.minimum(chest.air, 1.0)
             chest.extra -= inside * air * np.float32(lesion.grow(0.06, 0.22))
-            rim = bump((square - np.float32(1.0)) ** 2 * np.float32(12.0))
+            rim = bump(scaled(square, 1.0, 0.29))
             chest.extra += rim * air * np.float32(lesion.grow(0.02, 0.12))

@@ -95,7 +95,8 @@ def expose(g: Grid, depth: Image, machine: Scanner, rng: np.random.Generator) ->
     steep = steep * ((np.float32(1.0) - share) + share * np.sqrt(steep))
     white = np.float32(1.0) / (np.float32(1.0) + steep)
     white += white * (np.float32(1.0) - white) * np.float32(machine.gamma)
-    return white
+    film: Image = white
+    return film
 
 
 def decay(depth: Image) -> Image:
