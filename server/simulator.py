@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
 
 ClientCallable = Callable[[Message, Context], Message]
 ServerCallable = Callable[[Grid, Context], None]
 RunValues = Mapping[str, str | int | float | bool]
 
+#: The server's own node id; those of the sites begin at 1.
+SERVER_NODE = 0
 #: Flower's code for an exception in the ClientApp.
 CLIENT_APP_RAISED = 2
 
@@ -92,11 +95,17 @@ def simulate(
     UserError
         What the ServerApp raises.
     """
+    take_identity()
     contexts = {
         node: _context(node, {"partition-id": node - 1, "num-partitions": sites}, run_config)
         for node in range(1, sites + 1)
     }
-    server_app(InProcessGrid(client_app, contexts), _context(0, {}, run_config))
+    server_app(InProcessGrid(client_app, contexts), _context(SERVER_NODE, {}, run_config))
+
+
+def take_identity() -> None:
+    """Give this process the identity that Flower gives to a ServerApp's, and `Message` asks for."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SERVER_NODE, 0
 
 
 def _context(node: int, node_config: RunValues, run_config: RunValues) -> Context:

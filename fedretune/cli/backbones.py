@@ -1,0 +1,62 @@
+"""``fedretune backbones``: which backbones are here, and whether one is sound."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from fedretune.cli.console import console
+from fedretune.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, help="Frozen vision-language models.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+
+
+@app.command("list")
+def list_backbones(as_json: AsJson = False) -> None:
+    """List the backbones that come with FedRETune, and the forms of other names."""
+    from rich.markup import escape
+
+    from fedretune.backbones import SHIPPED, describe
+
+    rows = []
+    for name in SHIPPED:
+        try:
+            info = describe(name)
+        except UserError as error:
+            console.print(f"[red]{name}[/] {escape(str(error))}", soft_wrap=True)
+            continue
+        rows.append({"name": name, "dim": info.dim, "fingerprint": info.fingerprint})
+        console.print(f"[bold]{name}[/]  {info.dim} dimensions, SHA-256 {info.fingerprint}")
+    console.print("[bold]local-dir:/a/folder[/]  an open_clip folder on this machine")
+    console.print("[bold]MODEL//a/file[/]  an open_clip model, its weights from a file")
+    console.print("[bold]MODEL/TAG[/], [bold]hf-hub:ORG/REPO[/]  fetched, with --allow-hub")
+    if as_json:
+        typer.echo(json.dumps(rows))
+
+
+@app.command("verify")
+def verify_backbone(
+    name: Annotated[str, typer.Argument(help="A backbone's name; see 'backbones list'.")],
+    sha256: Annotated[str | None, typer.Option(help="The fingerprint that it must have.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    allow_hub: Annotated[
+        bool, typer.Option("--allow-hub", help="Allow fetching from the internet.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load a backbone and check its files, weights, tokenizer and vectors."""
+    from rich.markup import escape
+
+    from fedretune.backbones.checks import verify
+
+    checks = verify(name, sha256=sha256, device=device, allow_hub=allow_hub)
+    for check in checks:
+        mark = "[green]ok[/]    " if check.passed else "[red]failed[/]"
+        console.print(f"{mark} {check.name}: {escape(check.detail)}", soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks]))
+    if not all(check.passed for check in checks):
+        raise typer.Exit(2)

@@ -1,0 +1,217 @@
+"""Whole runs of the two apps in one process, over vectors made for the test."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from flwr.app import Array
+from flwr.common.serde import recorddict_to_proto
+
+import clients.app
+import server.stream
+from fedretune.adaptors import load
+from fedretune.errors import UserError
+from server.folder import TABLES
+
+FILES = {
+    "config.toml",
+    "metrics.jsonl",
+    "auroc.csv",
+    "traffic.csv",
+    "sites.csv",
+    "checkpoints",
+    "adaptors.safetensors",
+    "summary.json",
+}
+
+
+def adaptors(folder):
+    return (folder / "adaptors.safetensors").read_bytes()
+
+
+def test_a_run_learns_and_leaves_every_file(synthetic_run):
+    folder, summary = synthetic_run(train__lr=0.01, train__epochs=20)
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert summary["status"] == "complete"
+    assert summary["final_auroc"] > summary["zero_shot_auroc"] + 0.1
+    assert summary["zero_shot_auroc"] == summary["untrained_auroc"]
+    assert summary["quarantined"] == []
+    for table, columns in TABLES.items():
+        if columns:
+            assert (folder / table).read_text().splitlines()[0] == ",".join(columns)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(synthetic_run):
+    first, again, other = (
+        adaptors(synthetic_run(name, seed=seed)[0]) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first == again
+    assert first != other
+
+
+def test_the_figures_of_the_summary_are_those_of_the_table(synthetic_run):
+    folder, summary = synthetic_run(experiences=3)
+    table = pd.read_csv(folder / "auroc.csv").query(
+        "site == 'pooled' and scoring == 'difference' and model == 'adapted'"
+    )
+    a = table.pivot_table("auroc", "after_experience", "experience").loc[0:].to_numpy()
+    assert summary["final_auroc"] == pytest.approx(a[-1].mean(), abs=1e-6)
+    forgot = [max(0.0, a[e:-1, e].max() - a[-1, e]) for e in range(2)]
+    assert summary["forgetting"] == pytest.approx(np.mean(forgot), abs=1e-5)
+
+
+class Killed(BaseException):
+    """As abrupt as a kill: nothing in the run may catch it."""
+
+
+@pytest.mark.parametrize("step", [0, 1, 3, 4, 6, 7])
+def test_a_killed_run_resumes_to_the_same_bytes(synthetic_run, monkeypatch, step):
+    whole, summary = synthetic_run("whole")
+    checkpoint = server.folder.RunFolder.checkpoint
+
+    def dying(self, number, arrays):
+        if number > step:
+            raise Killed
+        checkpoint(self, number, arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.folder.RunFolder, "checkpoint", dying)
+        with pytest.raises(Killed):
+            synthetic_run("killed")
+    folder, resumed = synthetic_run("killed", resume=True)
+    assert adaptors(folder) == adaptors(whole)
+    assert (folder / "auroc.csv").read_bytes() == (whole / "auroc.csv").read_bytes()
+    same = set(summary) - {"wall_seconds", "bytes_up", "bytes_down"}
+    assert {key: resumed[key] for key in same} == {key: summary[key] for key in same}
+
+
+def test_resuming_with_another_config_names_the_difference(synthetic_run, monkeypatch):
+    monkeypatch.setattr(server.stream.Stream, "run", lambda *_: (_ for _ in ()).throw(Killed()))
+    with pytest.raises(Killed):
+        synthetic_run()
+    with pytest.raises(UserError, match=r"train.lr was 0.001 and is 0.5"):
+        synthetic_run(resume=True, train__lr=0.5)
+
+
+def test_resuming_a_finished_run_is_refused(synthetic_run):
+    synthetic_run()
+    with pytest.raises(UserError, match="finished"):
+        synthetic_run(resume=True)
+
+
+def spoiling(site: str, spoil):
+    """Return a client app in which the training replies of one site are spoilt on the way."""
+
+    def app(message, context):
+        reply = clients.app.app(message, context)
+        name = clients.app.open_site(context).name
+        if name == site and message.metadata.message_type == "train":
+            spoil(reply.content)
+        return reply
+
+    return app
+
+
+def _nan(content):
+    for name, array in content["adaptor"].items():
+        content["adaptor"][name] = Array(np.full_like(array.numpy(), np.nan))
+
+
+def _weight(content):
+    content["metrics"]["num-examples"] = 10**12
+
+
+def _no_weight(content):
+    content["metrics"]["num-examples"] = 0
+
+
+def _stale(content):
+    content["metrics"]["round"] = 7
+
+
+def _key(content):
+    content["adaptor"]["other"] = Array(np.zeros(1, np.float32))
+
+
+def _empty(content):
+    content.clear()
+
+
+@pytest.mark.parametrize("spoil", [_nan, _weight, _no_weight, _stale, _key, _empty])
+def test_an_unsound_reply_is_left_out_listed_and_ends_nothing(synthetic_run, spoil):
+    folder, summary = synthetic_run("spoilt", client_app=spoiling("site-2", spoil))
+    listed = [row["site"] for row in summary["quarantined"] if row["status"] == "quarantined"]
+    assert listed == ["site-2"] * 4
+    assert all(
+        np.isfinite(array).all() for array in load(folder / "adaptors.safetensors")[1].values()
+    )
+
+
+def test_below_the_quorum_the_run_ends_with_a_reason_and_can_be_resumed(synthetic_run):
+    def raising(message, context):
+        if message.metadata.message_type == "train":
+            raise OSError("gone")
+        return clients.app.app(message, context)
+
+    with pytest.raises(UserError, match="0 of 3 sites"):
+        synthetic_run(client_app=raising)
+    folder, summary = synthetic_run(resume=True)
+    assert summary["status"] == "complete"
+    assert adaptors(folder) == adaptors(synthetic_run("whole")[0])
+
+
+def test_a_site_with_another_backbone_is_put_aside_with_the_reason(synthetic_run):
+    def odd(message, context):
+        reply = clients.app.app(message, context)
+        if message.metadata.message_type == "query" and context.node_id == 2:
+            reply.content["site"]["backbone"] = "f" * 64
+        return reply
+
+    folder, summary = synthetic_run(client_app=odd)
+    assert summary["sites"] == ["site-1", "site-3"]
+    rows = list(csv.DictReader((folder / "sites.csv").open()))
+    assert [row["reason"] for row in rows if row["status"] == "aside"] == [
+        "backbone is ffffffffffffffffffff, not 00000000000000000000"
+    ]
+
+
+def test_what_leaves_a_site_is_the_adaptor_and_counts_and_no_vector(synthetic_run, tmp_path):
+    """Every reply, serialized: small, and none of 50 planted rows is in it."""
+    sent = {"train": [], "evaluate": [], "query": []}
+    worlds = []
+
+    def recording(message, context):
+        reply = clients.app.app(message, context)
+        kind = message.metadata.message_type.split(".")[0]
+        sent[kind].append(recorddict_to_proto(reply.content).SerializeToString())
+        worlds.append(clients.app.open_site(context).world)
+        return reply
+
+    folder, summary = synthetic_run(client_app=recording)
+    spec = worlds[0].adaptor
+    adaptor = sum(4 * int(np.prod(shape)) for shape, _ in spec.tensors().values())
+    assert max(map(len, sent["train"])) <= adaptor + 4096
+    assert max(map(len, sent["evaluate"])) <= 64 * 1024
+    vectors = worlds[0].embeddings.vectors[:50]
+    planted = [row.astype(kind).tobytes() for row in vectors for kind in (np.float16, np.float32)]
+    assert [n for messages in sent.values() for m in messages for n in planted if n in m] == []
+    rows = pd.read_csv(folder / "traffic.csv").query("direction == 'up'")
+    assert rows["bytes"].sum() == sum(len(m) for messages in sent.values() for m in messages)
+
+
+def test_a_site_without_images_in_an_experience_sits_it_out_and_is_listed(synthetic_run):
+    folder, summary = synthetic_run(experiences=12, rounds=1, sites=12)
+    rows = pd.read_csv(folder / "sites.csv")
+    assert (rows["status"] == "no-images").any()
+    assert summary["status"] == "complete"
+
+
+def test_events_are_one_json_object_a_line(synthetic_run):
+    folder, _ = synthetic_run()
+    events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "start"
+    assert kinds.count("round") == 4
+    assert kinds[-1] == "end"
