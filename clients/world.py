@@ -79,9 +79,20 @@ def make_world(config: RunConfig, sites: int, progress: Progress | None = None) 
     check_images(manifest)
     scenario = build_scenario(config, manifest.table, manifest.findings, sites)
     prompt_set = load_prompts(config.prompts)
-    options = {"device": config.device, "allow_hub": config.allow_hub}
-    prompts = embed_prompts(prompt_set, manifest.findings, config.backbone, **options)
-    embeddings = embed_images(manifest, config.backbone, progress=progress, **options)
+    prompts = embed_prompts(
+        prompt_set,
+        manifest.findings,
+        config.backbone,
+        device=config.device,
+        allow_hub=config.allow_hub,
+    )
+    embeddings = embed_images(
+        manifest,
+        config.backbone,
+        device=config.device,
+        allow_hub=config.allow_hub,
+        progress=progress,
+    )
     return World(
         config,
         manifest,

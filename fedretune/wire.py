@@ -83,9 +83,8 @@ def train_schema(adaptor: AdaptorSpec) -> Schema:
 
 
 def coarse_schema(findings: int) -> Schema:
-    """Return what the first evaluation reply holds: where the scores lie, [rules, F, bins]."""
-    shape = (len(RULES), findings, COARSE_BINS)
-    return _counts_schema("coarse", shape)
+    """Return what the first evaluation reply holds: where scores lie, [rules, F, 2, cells]."""
+    return _counts_schema("coarse", (len(RULES), findings, 2, COARSE_BINS))
 
 
 def histogram_schema(experiences: int, findings: int, bins: int) -> Schema:

@@ -12,7 +12,7 @@ FINDINGS = ("Mass", "Edema", "Hernia")
 
 
 def table_of(patients: int, seed: int = 0, sites: int = 2) -> pd.DataFrame:
-    """A manifest's table: one to three images a patient, a rare, a common and a frequent finding."""
+    """Return a manifest's table: one to three images a patient, findings rare to frequent."""
     rng = np.random.default_rng(seed)
     images = rng.integers(1, 4, patients)
     patient = np.repeat([f"p{number}" for number in range(patients)], images)
@@ -56,7 +56,7 @@ def test_every_image_is_in_exactly_one_shard_and_a_patient_in_one_site_and_exper
 def test_the_same_seed_gives_the_same_shards_whatever_came_before(partition):
     table = table_of(100)
     first = scenario_of(table, 2, partition=partition)
-    np.random.seed(5)  # noqa: NPY002 - the global generator must not matter
+    np.random.seed(5)  # the global generator must not matter
     again = scenario_of(table, 2, partition=partition)
     other = scenario_of(table, 2, partition=partition, seed=2)
     assert np.array_equal(first.site, again.site)
