@@ -12,6 +12,11 @@ as one half. For smooth densities the expected loss is of second order in the bi
 a narrow bin both orders are equally likely. What remains is chance, and `bin_edges` minimises it.
 It needs positives and negatives apart for that: with six positives among 200 images, bins of equal
 counts, the obvious choice, are off by more than 0.002 in one case of ten.
+
+How far off these are, in 12,000 drawn federations (200 to 3,000 images, 1 to 50% positive, scores
+0.01 to 0.15 wide, sites in different places and up to ten times wider than others, heavy tails,
+ties): at most 0.0019 for `difference`. For `positive` one in 2,000 is off by more than 0.002, the
+worst by 0.0032: fewer than ten positives, or scores that fill only a few coarse cells.
 """
 
 import heapq

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from torchmetrics.functional.classification import binary_auroc
@@ -85,22 +85,24 @@ federations = st.builds(
 )
 
 
-def both_classes(label: np.ndarray) -> bool:
-    return bool(0 < label.sum() < len(label))
-
-
 @settings(max_examples=60, deadline=None)
 @given(federations)
 def test_pooled_auroc_is_within_0002_of_torchmetrics(sites: list[Site]) -> None:
-    whole, (_, counts) = pooled(sites), counted(sites)
-    found = auroc(counts.sum(axis=(0, 2)))[:, 0]
-    if not both_classes(whole.label):
-        assert np.isnan(found).all()
-        return
+    whole = pooled(sites)
+    assume(10 <= whole.label.sum() <= len(whole.label) - 10)
+    found = auroc(counted(sites)[1].sum(axis=(0, 2)))[:, 0]
     label = torch.from_numpy(whole.label[:, 0]).long()
     for r, rule in enumerate(RULES):
         unit = torch.from_numpy(whole.scores[rule][:, 0].astype(np.float64) / 4 + 0.5)
         assert abs(found[r] - float(binary_auroc(unit, label))) < 0.002
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0, np.nan])
+def test_a_finding_without_both_classes_is_undefined_in_the_pool(label: float) -> None:
+    sites = draw_sites(0, 3, 300, 0.5, 0.1, "normal")
+    for site in sites:
+        site.label = np.full_like(site.label, label)
+    assert np.isnan(auroc(counted(sites)[1].sum(axis=(0, 2)))).all()
 
 
 @settings(max_examples=20, deadline=None)
