@@ -55,13 +55,13 @@ _TOKENIZER = (
 #: open_clip's preprocessing where a config says nothing (its `PreprocessCfg`; mean and std are
 #: those of OpenAI's CLIP).
 _PREPROCESSING: dict[str, Any] = {
-    "size": 224,
     "mode": "RGB",
     "mean": [0.48145466, 0.4578275, 0.40821073],
     "std": [0.26862954, 0.26130258, 0.27577711],
     "interpolation": "bicubic",
     "resize_mode": "shortest",
     "fill_color": 0,
+    "size": [224, 224],
 }
 
 
@@ -110,8 +110,10 @@ class Source:
         """Return canonical JSON of the preprocessing that the config and the weights ask for."""
         given = self.preprocess_cfg or self.content.get("preprocess_cfg", {})
         known = {k: v for k, v in given.items() if k in _PREPROCESSING and v is not None}
-        vision = self.model_cfg["vision_cfg"]
-        merged = {**_PREPROCESSING, **known, "size": vision.get("image_size", 224)}
+        # The model's size, always as a pair, wins over that of the preprocessing: so in open_clip.
+        size = self.model_cfg["vision_cfg"].get("image_size", 224)
+        pair = [size, size] if isinstance(size, int) else list(size)
+        merged = {**_PREPROCESSING, **known, "size": pair}
         return json.dumps(merged, sort_keys=True, separators=(",", ":"))
 
     def files(self) -> tuple[Path, ...]:

@@ -51,8 +51,8 @@ def command(
         "dim": embeddings.info.dim,
     }
     console.print(
-        f"{counts['encoded']:,} images encoded, {counts['already_stored']:,} found in the store, in "
-        f"{seconds:.1f} s ({counts['images_per_second']} images/s, with loading the backbone)."
+        f"{counts['encoded']:,} images encoded, {counts['already_stored']:,} found in the store, "
+        f"in {seconds:.1f} s ({counts['images_per_second']} images/s, with loading the backbone)."
     )
     if as_json:
         typer.echo(json.dumps(counts))
