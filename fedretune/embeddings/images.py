@@ -54,7 +54,7 @@ class Embeddings:
         Where each image's vector is.
     info : BackboneInfo
     encoded : int
-        How many were new; the others were in the store.
+        How many of them this call encoded; the others were in the store.
     """
 
     vectors: Vectors
@@ -105,18 +105,20 @@ def embed_images(
     wanted = np.arange(len(manifest)) if rows is None else np.asarray(rows, dtype=np.int64)
     found = np.empty(len(wanted), dtype=np.int64)
     load = cache(lambda: load_backbone(backbone, device, allow_hub))
-    before = len(store)
+    encoded = 0
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK].tolist()
         digests = _digests(manifest, chunk)
-        for place, digest in _encode_missing(manifest, chunk, digests, store, load):
-            digests[place] = digest
+        for batch, new in _encode_missing(manifest, chunk, digests, store, load):
+            for prepared in batch:
+                digests[prepared.place] = prepared.digest
+            encoded += new
             if progress:
-                progress(start + place, len(wanted))
+                progress(start + batch[-1].place, len(wanted))
         found[start : start + len(chunk)] = [store.index()[digest] for digest in digests]
         if progress:
             progress(start + len(chunk), len(wanted))
-    return Embeddings(store.vectors(), found, info, len(store) - before)
+    return Embeddings(store.vectors(), found, info, encoded)
 
 
 def _digests(manifest: Manifest, rows: Sequence[int]) -> list[bytes]:
@@ -135,8 +137,8 @@ def _encode_missing(
     digests: Sequence[bytes],
     store: VectorStore,
     load: Callable[[], "Backbone"],
-) -> Iterator[tuple[int, bytes]]:
-    """Store what the store lacks; yield each place encoded, with the digest it is found by."""
+) -> Iterator[tuple[list[Prepared], int]]:
+    """Store what the store lacks; yield each batch and how many of it were new to the store."""
     known = store.index()
     missing = [place for place, digest in enumerate(digests) if digest not in known]
     if not missing:
@@ -151,9 +153,7 @@ def _encode_missing(
         def encode(positions: list[int], batch: list[Prepared] = batch) -> NDArray[np.float16]:
             return _encode(model, [batch[position] for position in positions])
 
-        store.add([prepared.digest for prepared in batch], encode)
-        for prepared in batch:
-            yield prepared.place, prepared.digest
+        yield batch, store.add([prepared.digest for prepared in batch], encode)
 
 
 def _prepare(manifest: Manifest, row: int, place: int, model: "Backbone") -> Prepared:

@@ -82,7 +82,7 @@ class VectorStore:
             self._vectors_file, dtype=np.float16, mode="r", shape=(len(self), self.dim)
         )
 
-    def add(self, digests: Sequence[bytes], encode: Encode) -> None:
+    def add(self, digests: Sequence[bytes], encode: Encode) -> int:
         """Encode and append the rows that the store lacks, alone of all writers.
 
         Another process that is after the same images waits here and then finds them stored, so
@@ -95,6 +95,11 @@ class VectorStore:
         encode : callable
             From positions in `digests` to their vectors, a float16 array ``[k, d]``.
 
+        Returns
+        -------
+        int
+            How many rows were appended.
+
         Raises
         ------
         UserError
@@ -105,12 +110,13 @@ class VectorStore:
             first = {digest: row for row, digest in reversed(list(enumerate(digests)))}
             fresh = sorted(row for digest, row in first.items() if digest not in known)
             if not fresh:
-                return
+                return 0
             count = len(self)
             rows = np.ascontiguousarray(encode(fresh), dtype=np.float16)
             _write_after(self._vectors_file, count * 2 * self.dim, rows.tobytes())
             names = b"".join(digests[row] for row in fresh)
             _write_after(self._digests_file, count * _DIGEST, names)
+            return len(fresh)
 
 
 def open_store(info: BackboneInfo) -> VectorStore:

@@ -1,6 +1,9 @@
 """Embedding the images of a manifest."""
 
 import hashlib
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +142,7 @@ def test_a_killed_run_continues_where_it_stopped(
     monkeypatch.setattr(images, "_BATCH", 4)
 
     def stop(done: int, _: int) -> None:
-        if done > 4:
+        if done > 4:  # the second batch of four is stored by then
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -187,3 +190,28 @@ def test_broken_weights_are_an_error_and_store_nothing(manifest: Manifest, tmp_p
     with pytest.raises(UserError, match="no finite float16 numbers"):
         embed_images(manifest, str(folder))
     assert len(images.open_store(describe(str(folder)))) == 0
+
+
+KILLED = """
+import os, signal, sys
+from fedretune.data.manifest import load_manifest
+from fedretune.embeddings import embed_images, images
+images._BATCH = 8
+
+def progress(done, total):
+    if done > 16:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+embed_images(load_manifest(sys.argv[1]), sys.argv[2], progress=progress)
+"""
+
+
+def test_a_process_killed_outright_leaves_a_store_that_the_next_one_completes(
+    tmp_path: Path, backbone: str
+) -> None:
+    manifest = make_manifest(tmp_path, 40)
+    command = [sys.executable, "-c", KILLED, str(manifest.path), backbone]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert embed_images(manifest, backbone).encoded == 40 - 24
+    whole = embed_images(manifest, backbone)
+    assert (whole.encoded, len(set(whole.rows.tolist()))) == (0, 40)

@@ -32,7 +32,7 @@ def add(store: VectorStore, *numbers: int) -> list[int]:
         encoded.extend(numbers[position] for position in positions)
         return np.stack([vector(numbers[position]) for position in positions])
 
-    store.add([digest(number) for number in numbers], encode)
+    assert store.add([digest(number) for number in numbers], encode) == len(encoded)
     return encoded
 
 
