@@ -96,6 +96,26 @@ def test_the_seed_decides_the_order_of_batches() -> None:
     assert largest_difference(run(3), run(4)) > 0
 
 
+def test_the_number_of_threads_changes_no_bit_and_is_left_as_it_was() -> None:
+    before = torch.get_num_threads()
+    spec = AdaptorSpec("mlp", "double", 128, False, "10")
+    shape = (14, 4, 128)
+    texts = PromptEmbeddings(draw(1, *shape), draw(2, *shape), tuple("abcdefghijklmn"))
+
+    def run(threads: int) -> torch.nn.Module:
+        torch.set_num_threads(threads)
+        adaptor = build(spec, 0)
+        truth = (draw(3, 256, 14) > 1).float()
+        train(adaptor, draw(0, 256, 128), truth, texts, TrainingSettings(epochs=1), 0)
+        assert torch.get_num_threads() == threads
+        return adaptor
+
+    try:
+        assert largest_difference(run(1), run(2)) == 0
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_training_neither_reads_nor_moves_the_global_generator() -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
