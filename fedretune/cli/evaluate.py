@@ -70,6 +70,7 @@ def _exact(world: Any, adaptor: Any, pooling: str) -> np.ndarray:
     """Return AUROC [rules, experiences, findings] of all sites' evaluation images."""
     import torch
 
+    from fedretune.metrics import exact_auroc
     from fedretune.objectives.difference import scores
 
     scenario = world.scenario
@@ -82,23 +83,8 @@ def _exact(world: Any, adaptor: Any, pooling: str) -> np.ndarray:
     for r, rule in enumerate(RULES):
         for e in range(scenario.experiences):
             here = experience == e
-            for f in range(labels.shape[1]):
-                values[r, e, f] = _auroc(found[rule].numpy()[here, f], labels[here, f])
+            values[r, e] = exact_auroc(found[rule].numpy()[here], labels[here])
     return values
-
-
-def _auroc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Return torchmetrics' exact AUROC of the labelled; NaN without a positive or a negative."""
-    import torch
-    from torchmetrics.functional.classification import binary_auroc
-
-    known = ~np.isnan(labels)
-    target = labels[known].astype(np.int64)
-    if target.min(initial=1) == target.max(initial=0):
-        return float("nan")
-    # torchmetrics takes scores outside [0, 1] for logits; a monotone map changes no AUROC.
-    probabilities = torch.from_numpy((scores[known].astype(np.float64) + 2) / 4)
-    return float(binary_auroc(probabilities, torch.from_numpy(target)))
 
 
 def _recorded(path: Path, scenario: Any) -> np.ndarray:

@@ -63,21 +63,21 @@ def run_with_flower(app: AppFolder, config: dict[str, Any]) -> None:
                     check=False,
                 )
         finally:
-            kept = folder if folder.is_dir() else Path(config["out"])
-            if log.is_file() and kept.is_dir():
-                shutil.copy(log, kept / "flower.log")
-    check_success(folder)
+            kept = (folder if folder.is_dir() else folder.parent) / "flower.log"
+            if log.is_file():
+                shutil.copy(log, kept)
+    check_success(folder, kept)
 
 
-def check_success(folder: Path) -> None:
-    """Raise `UserError` unless the run in `folder` is complete."""
+def check_success(folder: Path, log: Path) -> None:
+    """Raise `UserError`, naming Flower's `log`, unless the run in `folder` is complete."""
     try:
         summary = json.loads((folder / "summary.json").read_text())
     except (OSError, ValueError):
         summary = {}
     if summary.get("status") != "complete":
-        reason = summary.get("reason", "Flower ended without a result")
-        raise RunFailedError(f"{reason} (Flower's log: {folder / 'flower.log'})")
+        reason = summary.get("reason", "Flower ended without a result.")
+        raise RunFailedError(f"{reason}\nFlower's log: {log}")
 
 
 def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:

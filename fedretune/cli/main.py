@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedretune.cli import runs
+from fedretune.cli import backbones, embed, manifest, phantoms, runs
 from fedretune.cli.console import print_error
 from fedretune.errors import UserError
 
@@ -20,6 +20,10 @@ app = typer.Typer(
 app.command("run")(runs.run)
 app.command("simulate")(runs.simulate)
 app.command("evaluate")(runs.evaluate)
+app.add_typer(manifest.app, name="manifest")
+app.command("embed")(embed.command)
+app.add_typer(backbones.app, name="backbones")
+app.command("phantoms")(phantoms.command)
 
 
 def main() -> None:

@@ -189,7 +189,7 @@ def test_what_leaves_a_site_is_the_adaptor_and_counts_and_no_vector(synthetic_ru
         worlds.append(clients.app.open_site(context).world)
         return reply
 
-    folder, summary = synthetic_run(client_app=recording)
+    folder, _ = synthetic_run(client_app=recording)
     spec = worlds[0].adaptor
     adaptor = sum(4 * int(np.prod(shape)) for shape, _ in spec.tensors().values())
     assert max(map(len, sent["train"])) <= adaptor + 4096
