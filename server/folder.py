@@ -19,6 +19,7 @@ import tomli_w
 from safetensors.numpy import load, save
 
 from fedretune.errors import UserError
+from fedretune.paths import writing
 from fedretune.wire import Array
 
 TABLES = {
@@ -67,7 +68,8 @@ class RunFolder:
 
     def write_config(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         """Write ``config.toml``: the resolved config, versions and fingerprints."""
-        write_atomically(self.path / "config.toml", tomli_w.dumps(tables).encode())
+        with writing(self.path / "config.toml") as file:
+            tomli_w.dump(tables, file)
 
     def event(self, kind: str, **values: object) -> None:
         """Append a line to ``metrics.jsonl``."""
@@ -105,9 +107,10 @@ class RunFolder:
             "lengths": {table: (self.path / table).stat().st_size for table in TABLES},
         }
         base = self.path / "checkpoints" / f"step-{step:05}"
-        write_atomically(base.with_suffix(".safetensors"), tensors)
+        with writing(base.with_suffix(".safetensors")) as file:
+            file.write(tensors)
         # The state comes last: a checkpoint without it does not exist.
-        write_atomically(base.with_suffix(".json"), json.dumps(state).encode())
+        write_json(base.with_suffix(".json"), state)
         for old in sorted(base.parent.glob("step-*.json"))[:-KEPT]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -164,14 +167,10 @@ def check_place(out: Path, name: str, resume: bool) -> str:
     return path.name
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file that is there whole or not at all."""
+    with writing(path) as file:
+        file.write((json.dumps(values, indent=2) + "\n").encode())
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Array]] | None:

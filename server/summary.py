@@ -1,6 +1,5 @@
 """The end of a run: its adaptor and its figures, all read from the run folder's own tables."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from fedretune.evaluation import RULES
 from fedretune.metrics.forgetting import summarise
 from scenarios import RunConfig
 from server.federation import Terms
-from server.folder import RunFolder, write_atomically
+from server.folder import RunFolder, write_json
 from server.stream import BEFORE, Arrays
 
 
@@ -33,13 +32,13 @@ def write_summary(folder: RunFolder, config: RunConfig, terms: Terms, sites: lis
         "quarantined": _quarantined(folder),
         "wall_seconds": round(folder.seconds(), 3),
     }
-    write_atomically(folder.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_json(folder.path / "summary.json", summary)
 
 
 def write_failure(folder: RunFolder, reason: str) -> None:
     """Write ``summary.json`` of a run that stopped, with the reason."""
     summary = {"status": "failed", "reason": reason, "wall_seconds": round(folder.seconds(), 3)}
-    write_atomically(folder.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_json(folder.path / "summary.json", summary)
 
 
 def write_adaptors(folder: RunFolder, spec: AdaptorSpec, arrays: Arrays, config: RunConfig) -> None:

@@ -1,12 +1,15 @@
 """What all tests share: a cache of their own, and a run over a world without images."""
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 from functools import lru_cache
 
 # Before anything reads it: tests neither use nor fill the user's cache, and ask no hub.
 os.environ["FEDRETUNE_CACHE"] = tempfile.mkdtemp(prefix="fedretune-tests-")
+atexit.register(shutil.rmtree, os.environ["FEDRETUNE_CACHE"], ignore_errors=True)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 

@@ -1,8 +1,6 @@
 """Adaptors on disk: safetensors, with the spec inside, so that the file alone can be used again."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from safetensors.numpy import save as serialise
 
 from fedretune.adaptors import AdaptorSpec
 from fedretune.errors import UserError
+from fedretune.paths import writing
 
 #: An adaptor's tensors, by name.
 Arrays = dict[str, npt.NDArray[np.float32]]
@@ -44,7 +43,11 @@ def save(
     about = {"adaptor": spec.to_json(), "metadata": dict(metadata)}
     text = json.dumps(about, sort_keys=True, separators=(",", ":"))
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in spec.tensors()}
-    _write_atomically(Path(path), serialise(ordered, metadata={KEY: text}))
+    try:
+        with writing(Path(path)) as file:
+            file.write(serialise(ordered, metadata={KEY: text}))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
 def load(path: str | Path) -> tuple[AdaptorSpec, Arrays, dict[str, Any]]:
@@ -87,21 +90,3 @@ def check_arrays(spec: AdaptorSpec, arrays: Mapping[str, npt.NDArray[Any]]) -> N
                 f"The tensor '{name}' is {found.dtype.name} of shape {found.shape}; "
                 f"this adaptor's is {dtype} of shape {shape}."
             )
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path`, flush to the disk, then rename: a reader sees the old or the new."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error

@@ -6,8 +6,6 @@ Columns: `image` (a path, relative to the manifest or absolute), `patient`, `spl
 """
 
 import csv
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from fedretune.data.validation import LINES, REQUIRED, check_header, check_structure, parse_findings
 from fedretune.errors import UserError, one_of
+from fedretune.paths import writing
 
 OPTIONAL = ("site", "experience", "view", "date")
 
@@ -136,19 +135,11 @@ def write_manifest(table: pd.DataFrame, path: str | Path) -> Path:
     numbers = {name: "Int8" for name in table.columns if name not in (*REQUIRED, *OPTIONAL)}
     table = table.astype(numbers)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                if path.suffix == ".parquet":
-                    table.to_parquet(file, index=False)
-                else:
-                    table.to_csv(file, index=False, lineterminator="\n")
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with writing(path) as file:
+            if path.suffix == ".parquet":
+                table.to_parquet(file, index=False)
+            else:
+                table.to_csv(file, index=False, lineterminator="\n")
     except OSError as error:
         raise UserError(f"Cannot write the manifest {path}: {error.strerror}.") from error
     except ImportError as error:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from torch import Tensor
 from fedretune.backbones import describe, load_backbone
 from fedretune.errors import UserError
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
-from fedretune.paths import cache_folder
+from fedretune.paths import cache_folder, writing
 from fedretune.prompts import PromptSet
 
 
@@ -68,11 +66,8 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with writing(path) as file:
             file.write(save(tensors))
-        Path(name).replace(path)
     except OSError as error:
         raise UserError(
             f"Cannot write {path}: {error.strerror}. FEDRETUNE_CACHE names another folder for what "

@@ -43,7 +43,8 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_saving_into_a_folder_that_is_not_there_names_the_file(tmp_path: Path) -> None:
+def test_saving_where_no_folder_can_be_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "no").write_text("a file where a folder should be")
     with pytest.raises(UserError, match="no/a: cannot be written"):
         save(tmp_path / "no" / "a", SPEC, to_arrays(build(SPEC, 0)), {})
 
