@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def pretrain(folder: Path, recipe: Recipe, seed: int, report: Report) -> Path:
     except OSError as error:
         raise UserError(f"Cannot write '{folder}': {error}.") from error
     try:
-        _make(draft, recipe, seed, report)
+        with _threads(_THREADS):
+            _make(draft, recipe, seed, report)
         if folder.exists():
             folder.rmdir()
         draft.chmod(0o755)
@@ -48,15 +50,24 @@ def pretrain(folder: Path, recipe: Recipe, seed: int, report: Report) -> Path:
     return folder
 
 
-def _make(draft: Path, recipe: Recipe, seed: int, report: Report) -> None:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
     import torch
 
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _make(draft: Path, recipe: Recipe, seed: int, report: Report) -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from fedretune.backbones.pretrain import card, folder, learn
     from fedretune.backbones.pretrain.reports import facts_of
     from fedretune.data.phantoms import render_cohort
 
-    torch.set_num_threads(_THREADS)
     clock = card.Clock()
 
     def rendered(done: int, total: int) -> None:
@@ -80,7 +91,7 @@ def _make(draft: Path, recipe: Recipe, seed: int, report: Report) -> None:
     )
     folder.write_weights(draft, model)
     seconds = clock.read()
-    figures = _figures(draft, recipe, seed, films, cohort[list(NIH14)].to_numpy(), report)
+    figures = _figures(draft, recipe, seed, films, np.array(cohort[list(NIH14)]), report)
     image = sum(p.numel() for p in model.visual.parameters())
     text = sum(p.numel() for p in model.parameters()) - image
     content = card.write_card(recipe, seed, len(films), (image, text), seconds, figures)
@@ -108,7 +119,7 @@ def _figures(
         size,
         progress=lambda done, total: report("Rendering the default data", done, total, "images"),
     )
-    truth, fit = cohort[list(NIH14)].to_numpy(), (cohort["split"] == "train").to_numpy()
+    truth, fit = np.array(cohort[list(NIH14)]), (cohort["split"] == "train").to_numpy()
     vectors, prompts = judge.embed(draft, images)
     tower = learn.supervise(
         folder.new_model(seed).visual,
