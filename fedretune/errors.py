@@ -24,6 +24,12 @@ class UserError(Exception):
         self.public = public
 
 
+class RunFailedError(UserError):
+    """A run that had begun ended without a result; what it saved can be resumed."""
+
+    exit_code = 1
+
+
 def one_of(what: str, value: str, allowed: Iterable[str]) -> str:
     """Return `value` if it is allowed; otherwise raise a `UserError` that names what is."""
     names = sorted(allowed)

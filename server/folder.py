@@ -150,10 +150,13 @@ def check_place(out: Path, name: str, resume: bool) -> str:
     UserError
         A new run's folder exists or cannot be written; or there is nothing to resume.
     """
+    if name != Path(name).name or name == "..":
+        raise UserError(f"--name is one folder's name, not '{name}': --out says where it goes.")
     path = out / (name or _free_name(out))
     if resume:
         if not name or not (path / "config.toml").is_file():
-            raise UserError(f"There is no run to resume at {path}: name one with --name.")
+            what = f"no run to resume at {path}" if name else "no name of a run to resume"
+            raise UserError(f"There is {what}. {_runs_in(out)}: name one with --name.")
     elif path.exists():
         raise UserError(f"The run folder {path} exists: --resume it, or choose another --name.")
     try:
@@ -183,6 +186,14 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Array]] | No
     if hashlib.sha256(tensors).hexdigest() != state["sha256"]:
         return None
     return state, dict(load(tensors))
+
+
+def _runs_in(out: Path) -> str:
+    """Say which runs there are, the last five by name."""
+    names = sorted(path.parent.name for path in out.glob("*/config.toml"))
+    if not names:
+        return f"{out} holds no run"
+    return f"{out} holds {', '.join(['...'] * (len(names) > 5) + names[-5:])}"
 
 
 def _free_name(out: Path) -> str:

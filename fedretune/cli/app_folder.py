@@ -45,14 +45,16 @@ class AppFolder:
 
 
 def find_app(start: Path | None = None) -> AppFolder:
-    """Return the app in `start` (default: here) or above it, else the one beside the library.
+    """Return the app in the folder `start`; without one, that here, above, or by the library.
 
     Raises
     ------
     UserError
         There is none.
     """
-    here = (start or Path.cwd()).resolve()
+    if start is not None:
+        return _named(start.expanduser().resolve())
+    here = Path.cwd().resolve()
     beside_library = Path(fedretune.__file__).resolve().parents[1]
     for folder in (here, *here.parents, beside_library):
         if found := _read(folder):
@@ -60,6 +62,15 @@ def find_app(start: Path | None = None) -> AppFolder:
     raise UserError(
         f"There is no FedRETune app in {here} or above it: go to a clone of FedRETune, or name "
         "one with --app."
+    )
+
+
+def _named(folder: Path) -> AppFolder:
+    if found := _read(folder):
+        return found
+    raise UserError(
+        f"There is no FedRETune app in {folder}: --app names a clone of FedRETune, the folder that "
+        "holds pyproject.toml, clients, server and scenarios."
     )
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fedretune.cli.app_folder import AppFolder
-from fedretune.errors import UserError
+from fedretune.errors import RunFailedError, UserError
 
 #: Seconds that a SuperLink may take to answer, and to end.
 START, STOP = 60.0, 10.0
@@ -33,12 +33,6 @@ default = "fedretune"
 address = "127.0.0.1:{port}"
 insecure = true
 """
-
-
-class RunFailedError(UserError):
-    """Flower ended without a result."""
-
-    exit_code = 1
 
 
 def run_with_flower(app: AppFolder, config: dict[str, Any]) -> None:

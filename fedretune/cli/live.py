@@ -2,28 +2,47 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fedretune.cli.console import say
+
 #: Seconds between two looks at the run folder.
 POLL = 0.2
+
+#: Widths in characters of a figure's column, and of the table's first and last together.
+FIGURE, EDGES = 8, 26
 
 Event = Mapping[str, Any]
 
 
 class RunView:
-    """Prints a run's events to a console, one line each."""
+    """Prints a run's events to a console, one line each; on a terminal above a bar of rounds."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rounds, left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+            speed_estimate_period=600,
+        )
+        self._task = self.bar.add_task("waiting for the sites", total=None)
         self._experiences = self._rounds = 0
-        self._zero_shot: float | None = None
+        self._told: set[tuple[object, ...]] = set()
 
     def show(self, event: Event) -> None:
         """Print one event of ``metrics.jsonl``."""
@@ -32,120 +51,186 @@ class RunView:
             handler(event)
 
     def finish(self, summary: Mapping[str, Any], folder: Path) -> None:
-        """Print the final table of a complete run."""
-        self.console.print(final_table(summary))
-        up, down = summary["bytes_up"], summary["bytes_down"]
+        """Print the final table of a complete run, and where it is."""
         self.console.print(
-            f"Forgetting {_figure(summary['forgetting'])}, backward transfer "
-            f"{_figure(summary['backward_transfer'], '+.3f')}.  Sent by each site and round "
-            f"{_size(summary['bytes_up_per_site_round'])}; in all {_size(up)} up, "
-            f"{_size(down)} down.  {summary['wall_seconds']:.0f} s."
+            "\n[bold]Pooled macro AUROC[/], scored by the difference. Rows: after which "
+            "experience. Columns: on which experience's test images."
         )
-        for finding, experiences in summary["undefined_findings"].items():
-            shown = ", ".join(str(experience + 1) for experience in experiences)
-            self.console.print(
-                f"[yellow]No AUROC for {finding} in experience {shown}:[/] no positive or no "
-                "negative there; left out of the means."
-            )
-        self.console.print(f"Run folder: {folder}", soft_wrap=True)
+        self.console.print(final_table(summary, self.console.width))
+        for line in _closing_lines(summary):
+            say(line, self.console)
+        say(f"Run folder: {escape(str(folder))}", self.console)
 
     def _show_start(self, event: Event) -> None:
         self._experiences, self._rounds = event["experiences"], event["rounds"]
         names = event["sites"]
         shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-        self.console.print(f"[bold]{len(names)} sites[/] ({shown})")
+        what = f"{self._experiences} experiences of {self._rounds} rounds"
+        say(f"[bold]{len(names)} sites[/] ({escape(shown)}), {what}", self.console)
+        done = rounds_done(event["step"], self._rounds)
+        if event["step"]:
+            say(f"resumed after {done} of {self._experiences * self._rounds} rounds", self.console)
+        total = self._experiences * self._rounds
+        self.bar.reset(self._task, total=total, completed=done, description="training")
 
     def _show_round(self, event: Event) -> None:
-        self.console.print(
-            f"experience {event['experience'] + 1}/{self._experiences}  "
-            f"round {event['round'] + 1}/{self._rounds}  "
-            f"sites {event['sites']}/{event['asked']}  loss {event['loss']:.4f}"
+        say(
+            f"{self._where(event)}  sites {event['sites']}/{event['asked']}  "
+            f"loss {event['loss']:.4f}",
+            self.console,
         )
+        self.bar.update(self._task, advance=1)
 
     def _show_evaluation(self, event: Event) -> None:
         macro = _figure(event["macro"])
         if event["model"] == "zero-shot":
-            self.console.print(f"zero-shot: pooled AUROC {macro}")
+            text = f"zero-shot: pooled AUROC {macro}"
         elif event["after_experience"] < 0:
-            self.console.print(f"untrained adaptors: pooled AUROC {macro}")
+            text = f"untrained adaptors: pooled AUROC {macro}"
         else:
-            self.console.print(
-                f"[bold]after experience {event['after_experience'] + 1}: pooled AUROC {macro}[/]"
-            )
+            number = event["after_experience"] + 1
+            text = f"[bold]after experience {number}: pooled AUROC {macro}[/]"
+        say(text, self.console)
 
     def _show_site(self, event: Event) -> None:
-        self.console.print(
-            f"[yellow]{event['site']}: {event['status']}[/] ({event['reason']})", soft_wrap=True
-        )
+        """Tell why a site is not part of a step: once an experience, not every round."""
+        key = (event["site"], event["status"], event["reason"], event["experience"])
+        if key in self._told:
+            return
+        self._told.add(key)
+        where = f"{self._where(event)}  " if event["experience"] >= 0 else ""
+        what = f"{event['site']}: {event['status'].replace('-', ' ')}"
+        say(f"{where}[yellow]{escape(what)}[/] ({escape(event['reason'])})", self.console)
+
+    def _where(self, event: Event) -> str:
+        where = f"experience {event['experience'] + 1}/{self._experiences}"
+        if event["round"] < 0:
+            return where
+        return f"{where}  round {event['round'] + 1}/{self._rounds}"
 
 
-def final_table(summary: Mapping[str, Any]) -> Table:
-    """Return the table of pooled macro AUROC on each experience after each experience."""
-    table = Table(
-        title="Pooled macro AUROC, scored by the difference",
-        caption="Rows: when it was measured. Columns: on which experience's test images.",
-    )
+def rounds_done(step: int, rounds: int) -> int:
+    """Return how many rounds are among a run's first `step` steps.
+
+    Two evaluations come first; then each experience has its rounds and one evaluation.
+    """
+    experience, round_ = divmod(max(step - 2, 0), rounds + 1)
+    return experience * rounds + round_
+
+
+def final_table(summary: Mapping[str, Any], width: int) -> Table:
+    """Return the table of pooled macro AUROC on each experience after each experience.
+
+    Where not all columns fit into `width` characters, those in the middle are left out.
+    """
+    first, last = _columns(summary["experiences"], width)
+    table = Table()
     table.add_column("after")
-    for experience in range(summary["experiences"]):
+    for experience in first:
+        table.add_column(f"{experience + 1}", justify="right")
+    if last:
+        table.add_column("...")
+    for experience in last:
         table.add_column(f"{experience + 1}", justify="right")
     table.add_column("mean", justify="right", style="bold")
-    zero_shot = summary["zero_shot_by_experience"]
-    table.add_row("zero-shot", *map(_figure, zero_shot), _figure(summary["zero_shot_auroc"]))
+    rows = {"zero-shot": summary["zero_shot_by_experience"]}
     for number, row in enumerate(summary["auroc_after_experience"], start=1):
-        defined = [value for value in row if value is not None]
-        mean = sum(defined) / len(defined) if defined else None
-        table.add_row(f"experience {number}", *map(_figure, row), _figure(mean))
+        rows[f"experience {number}"] = row
+    for name, row in rows.items():
+        cells = [_figure(row[e]) for e in first] + ["..."] * bool(last)
+        cells += [_figure(row[e]) for e in last]
+        table.add_row(name, *cells, _figure(_mean(row)))
     return table
+
+
+def _columns(experiences: int, width: int) -> tuple[range, range]:
+    """Return the first and the last experiences that fit; all are first when all fit."""
+    fit = (width - EDGES) // FIGURE
+    if experiences <= fit:
+        return range(experiences), range(0)
+    half = max((fit - 1) // 2, 1)
+    return range(half), range(experiences - half, experiences)
+
+
+def _closing_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"Zero-shot {_figure(summary['zero_shot_auroc'])}, final "
+        f"{_figure(summary['final_auroc'])}; forgetting {_figure(summary['forgetting'])}, "
+        f"backward transfer {_figure(summary['backward_transfer'], '+.3f')}."
+    )
+    yield (
+        f"Sent by each site in a round: {_size(summary['bytes_up_per_site_round'])}; in all "
+        f"{_size(summary['bytes_up'])} up, {_size(summary['bytes_down'])} down, in "
+        f"{summary['wall_seconds']:.0f} s."
+    )
+    if undefined := summary["undefined_findings"]:
+        shown = ", ".join(
+            f"{escape(finding)} ({_listed(experiences, summary['experiences'])})"
+            for finding, experiences in undefined.items()
+        )
+        yield (
+            "[yellow]No AUROC, and so left out of the means,[/] where there are no positive or no "
+            f"negative test images: {shown}."
+        )
+    if left_out := len(summary["quarantined"]):
+        yield f"[yellow]{left_out} replies were left out:[/] sites.csv says whose, and why."
+
+
+def _listed(experiences: list[int], count: int) -> str:
+    """Return 0-based experiences as a person counts them: "1, 3", or "all"."""
+    if len(experiences) == count:
+        return "all"
+    return ", ".join(str(experience + 1) for experience in experiences)
 
 
 @contextmanager
 def following(path: Path, view: RunView) -> Iterator[None]:
     """Show each line that is appended to `path` while the block runs, and the rest at its end."""
     stop = threading.Event()
-    start = path.stat().st_size if path.is_file() else 0
-    thread = threading.Thread(target=_follow, args=(path, view, stop, start), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    began = time.time() - 0.001  # times in the file are rounded to milliseconds
+    thread = threading.Thread(target=_follow, args=(path, view, stop, began), daemon=True)
+    with view.bar:
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
 
-def _follow(path: Path, view: RunView, stop: threading.Event, start: int) -> None:
-    position = start
+def _follow(path: Path, view: RunView, stop: threading.Event, began: float) -> None:
+    """Show events from `began` on. Until one is there, the file's beginning is read anew.
+
+    A resumed run first cuts the file back to its last checkpoint; what it has written since it
+    began is only ever appended to.
+    """
+    position = 0
     while True:
         last = stop.wait(POLL)
-        if path.is_file():
-            # A resumed run cuts the file back to its last checkpoint first.
-            position = min(position, path.stat().st_size)
-            with path.open("rb") as file:
-                file.seek(position)
-                text = file.read()
-            whole = text[: text.rfind(b"\n") + 1]
-            position += len(whole)
-            for line in whole.splitlines():
-                view.show(json.loads(line))
+        lines = _whole_lines(path, position)
+        events = [json.loads(line) for line in lines]
+        new = [event for event in events if event["time"] >= began]
+        if new:
+            position += sum(map(len, lines))
+        for event in new:
+            view.show(event)
         if last:
             return
 
 
-@contextmanager
-def embedding_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Give a callback (done, total) that draws a bar on a terminal, and nothing elsewhere."""
-    columns = (
-        TextColumn("Encoding images, once"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", visible=False, total=None)
+def _whole_lines(path: Path, position: int) -> list[bytes]:
+    """Return the lines from a position on, without one that is still being written."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        file.seek(position)
+        lines = file.readlines()
+    return [line for line in lines if line.endswith(b"\n")]
 
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=True)
 
-        yield show
+def _mean(row: list[float | None]) -> float | None:
+    defined = [value for value in row if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
 def _figure(value: float | None, form: str = ".3f") -> str:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from fedretune.cli.app_folder import AppFolder, find_app
-from fedretune.cli.console import console
-from fedretune.errors import UserError
+from fedretune.cli.console import console, say
+from fedretune.cli.stopping import resume_advice, resume_command, stoppable
+from fedretune.errors import RunFailedError, UserError
 
 Setting = Annotated[
     list[str] | None,
@@ -56,29 +57,29 @@ Engine = Callable[[AppFolder, dict[str, Any]], None]
 
 
 def _start(
-    options: dict[str, Any],
-    settings: list[str],
-    app: Path | None,
-    as_json: bool,
-    engine: Engine,
-) -> None:
-    """Check everything, encode the images, run, and tell the result."""
+    engine: str, options: dict[str, Any], settings: list[str], app: Path | None
+) -> dict[str, Any]:
+    """Check everything, encode the images, run, and show the result; return it."""
     from fedretune.cli.live import RunView, following
 
     folder = find_app(app)
-    config = _prepare(folder, {**options, **parse_settings(settings)})
+    with stoppable(lambda: "What is encoded is kept: the same command goes on from there."):
+        config = _prepare(folder, {**options, **parse_settings(settings)})
     path = Path(config["out"]) / config["name"]
+    command = resume_command(engine, options, settings, config["name"], app)
     view = RunView(console)
-    with following(path / "metrics.jsonl", view):
-        engine(folder, config)
-    summary = json.loads((path / "summary.json").read_text())
+    with stoppable(lambda: resume_advice(path, command)), following(path / "metrics.jsonl", view):
+        try:
+            _ENGINES[engine](folder, config)
+        except RunFailedError as error:
+            raise RunFailedError(f"{error}\n{resume_advice(path, command)}") from error
+    summary: dict[str, Any] = json.loads((path / "summary.json").read_text())
     view.finish(summary, path)
-    if as_json:
-        typer.echo(json.dumps({**summary, "folder": str(path)}))
+    return {**summary, "folder": str(path)}
 
 
-def _command(engine: Engine, summary: str) -> Callable[..., None]:
-    """Return the command that runs the app with `engine`: both have the same options."""
+def _command(engine: str, summary: str) -> Callable[..., None]:
+    """Return the command of the name `engine`, which runs the app: both have the same options."""
 
     def command(
         sites: Sites = None,
@@ -99,7 +100,9 @@ def _command(engine: Engine, summary: str) -> Callable[..., None]:
     ) -> None:
         given = locals()
         options = {key: given[key] for key in _KEYS if given[key] is not None}
-        _start(options, settings or [], app, as_json, engine)
+        result = _start(engine, options, settings or [], app)
+        if as_json:
+            typer.echo(json.dumps(result))
 
     command.__doc__ = summary
     return command
@@ -118,35 +121,56 @@ def parse_settings(settings: list[str]) -> dict[str, str]:
 
 def _prepare(app: AppFolder, values: dict[str, Any]) -> dict[str, Any]:
     """Resolve the config, and do whatever can fail or is slow before an engine starts."""
-    from fedretune.cli.live import embedding_bar
-
-    config = app.module("scenarios").RunConfig.from_flat(values)
+    scenarios = app.module("scenarios")
+    config = scenarios.RunConfig.from_flat(values)
     flat: dict[str, Any] = config.to_flat()
     flat["out"] = str(Path(flat["out"]).expanduser().absolute())
     if flat["manifest"] != "phantoms":
         flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
-    flat["name"] = app.module("server.folder").check_place(
-        Path(flat["out"]), flat["name"], flat["resume"]
-    )
-    with embedding_bar(console) as progress:
-        world = app.module("clients.world").make_world(config, 0, progress)
-    flat["sites"] = len(world.scenario.sites)
+    place = Path(flat["out"]), flat["name"], flat["resume"]
+    flat["name"] = app.module("server.folder").check_place(*place)
+    flat["sites"] = _make_data(app, config)
+    if flat["resume"]:
+        path = Path(flat["out"]) / flat["name"]
+        app.module("server.app").check_resumable(path, scenarios.RunConfig.from_flat(flat))
     return flat
+
+
+def _make_data(app: AppFolder, config: Any) -> int:
+    """Check the data and the backbone, and make what is made once; return how many sites."""
+    from fedretune.cli.bars import bar
+
+    if config.manifest == "phantoms":
+        from fedretune.data.phantoms import default_manifest
+
+        default_sites = app.module("scenarios.partitions").DEFAULT_SITES
+        with bar(console, "Drawing phantoms, once") as progress:
+            default_manifest(config.sites or default_sites, progress=progress)
+    with bar(console, "Encoding images, once") as progress:
+        world = app.module("clients.world").make_world(config, 0, progress)
+    return len(world.scenario.sites)
 
 
 def _with_flower(app: AppFolder, config: dict[str, Any]) -> None:
     from fedretune.cli.flower import run_with_flower
 
+    say("Starting Flower: about 20 s.")
     run_with_flower(app, config)
 
 
 def _in_process(app: AppFolder, config: dict[str, Any]) -> None:
-    app.module("server.simulator").simulate(app.server_app, app.client_app, config, config["sites"])
+    simulate = app.module("server.simulator").simulate
+    try:
+        simulate(app.server_app, app.client_app, config, config["sites"])
+    except UserError as error:  # what a user can mend before a run was checked before it
+        raise RunFailedError(str(error)) from error
 
 
-run = _command(_with_flower, "Simulate a federation with Flower's engine (`flwr run` underneath).")
+_ENGINES: dict[str, Engine] = {"run": _with_flower, "simulate": _in_process}
+
+run = _command("run", "Simulate a federation with Flower's engine (`flwr run` underneath).")
 simulate = _command(
-    _in_process, "Simulate a federation in this process: no Ray, no ports, the same numbers."
+    "simulate", "Simulate a federation in this process: no Ray, no ports, the same numbers."
 )
 
 
