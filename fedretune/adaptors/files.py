@@ -32,7 +32,7 @@ def save(
     Parameters
     ----------
     path : str | Path
-        Replaced if it exists. Its folder must exist.
+        Replaced if it exists.
     spec : AdaptorSpec
     arrays : Mapping[str, ndarray]
         All tensors of `spec`; else `UserError`.

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedretune.cli import backbones, embed, manifest, phantoms, runs
+from fedretune.cli import backbones, bench, embed, manifest, phantoms, pretrain, runs
 from fedretune.cli.console import print_error
 from fedretune.errors import UserError
 
@@ -17,13 +17,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Federated continual learning of chest X-ray vision-language models.",
 )
-app.command("run")(runs.run)
-app.command("simulate")(runs.simulate)
-app.command("evaluate")(runs.evaluate)
-app.add_typer(manifest.app, name="manifest")
-app.command("embed")(embed.command)
-app.add_typer(backbones.app, name="backbones")
-app.command("phantoms")(phantoms.command)
+backbones.app.command("pretrain")(pretrain.command)
+
+FEDERATION, DATA = "Federation", "Data and backbones"
+app.command("run", rich_help_panel=FEDERATION)(runs.run)
+app.command("simulate", rich_help_panel=FEDERATION)(runs.simulate)
+app.command("evaluate", rich_help_panel=FEDERATION)(runs.evaluate)
+app.command("bench", rich_help_panel=FEDERATION)(bench.command)
+app.add_typer(manifest.app, name="manifest", rich_help_panel=DATA)
+app.command("embed", rich_help_panel=DATA)(embed.command)
+app.add_typer(backbones.app, name="backbones", rich_help_panel=DATA)
+app.command("phantoms", rich_help_panel=DATA)(phantoms.command)
 
 
 def main() -> None:
