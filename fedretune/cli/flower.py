@@ -7,7 +7,6 @@ the first. Here each run has a SuperLink of its own on a free port, and takes it
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from fedretune.cli.app_folder import AppFolder
+from fedretune.cli.processes import end
 from fedretune.errors import RunFailedError, UserError
 
-#: Seconds that a SuperLink may take to answer, and to end.
-START, STOP = 60.0, 10.0
+#: Seconds that a SuperLink may take to answer; and, with all that it started, to end.
+START, STOP = 60.0, 5.0
 
 CONNECTION = """[superlink]
 default = "fedretune"
@@ -124,7 +124,7 @@ def _superlink(home: Path, log: Path) -> Iterator[dict[str, str]]:
         _wait_until_healthy(port, process)
         yield environment
     finally:
-        _stop(process)
+        end(process, STOP)
 
 
 def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]") -> None:
@@ -140,19 +140,6 @@ def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]") -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     raise RunFailedError(f"Flower's SuperLink did not answer within {START:.0f} s")
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the SuperLink and all that it started: they are one process group, which is ours."""
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, end)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(STOP)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _script(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedretune.cli.console import say
@@ -32,8 +32,6 @@ class RunView:
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rounds, left"),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -71,7 +69,7 @@ class RunView:
         if event["step"]:
             say(f"resumed after {done} of {self._experiences * self._rounds} rounds", self.console)
         total = self._experiences * self._rounds
-        self.bar.reset(self._task, total=total, completed=done, description="training")
+        self.bar.reset(self._task, total=total, completed=done, description=f"{total} rounds")
 
     def _show_round(self, event: Event) -> None:
         say(
