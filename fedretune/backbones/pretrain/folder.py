@@ -97,4 +97,6 @@ def write_weights(folder: Path, model: nn.Module) -> None:
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    save_file(half, folder / "open_clip_model.safetensors")
+    path = folder / "open_clip_model.safetensors"
+    save_file(half, path)
+    path.chmod(0o644)  # safetensors keeps it from other users; a library is for all
