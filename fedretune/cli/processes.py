@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 #: Seconds between two looks at whether a process has ended.
@@ -18,7 +20,7 @@ def groups_below(pid: int) -> set[int]:
     """Return the process groups of `pid`, its children, theirs, and so on; never our own."""
     children: dict[int, list[int]] = {}
     group_of: dict[int, int] = {}
-    for process, parent, group in _processes():
+    for process, parent, group in alive():
         children.setdefault(parent, []).append(process)
         group_of[process] = group
     found, todo = set(), [pid]
@@ -41,39 +43,43 @@ def end(process: "subprocess.Popen[bytes]", patience: float) -> None:
     """
     groups = groups_below(process.pid)
     for how in (signal.SIGTERM, signal.SIGKILL):
-        groups = {group for group in groups if _signal(group, how)}
+        for group in groups:
+            _signal(group, how)
         deadline = time.monotonic() + patience
         while groups and time.monotonic() < deadline:
-            process.poll()  # an ended child keeps its group alive until it is asked
-            groups = {group for group in groups if _signal(group, 0)}
             time.sleep(POLL)
+            groups &= {group for _, _, group in alive()}
     process.poll()
 
 
-def _signal(group: int, number: int) -> bool:
-    """Send a signal to a group; 0 only asks. Return whether there is such a group."""
-    try:
+def _signal(group: int, number: int) -> None:
+    # PermissionError: macOS says so of a group of ended processes.
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # macOS says so of a group of ended processes
-        return False
-    return True
 
 
-def _processes() -> list[tuple[int, int, int]]:
-    """Return (process, parent, group) of each process on this machine."""
-    if not Path("/proc/self/stat").is_file():
-        listing = ["ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid="]
-        text = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
-        rows = [line.split() for line in text.splitlines()]
-        return [(int(pid), int(parent), int(group)) for pid, parent, group in rows]
-    found = []
+def alive() -> list[tuple[int, int, int]]:
+    """Return (process, parent, group) of each process on this machine that has not ended."""
+    rows = _from_proc() if Path("/proc/self/stat").is_file() else _from_ps()
+    # Z: ended, but nobody has asked how; its group is there until somebody does.
+    return [(pid, int(parent), int(group)) for pid, state, parent, group in rows if state[0] != "Z"]
+
+
+def _from_proc() -> Iterator[tuple[int, str, str, str]]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # After the command's name, which may hold anything: state, parent, group.
-            values = stat.read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:  # it has ended since
+            # Behind the command's name, which may hold anything: state, parent, group.
+            state, parent, group, *_ = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except (OSError, ValueError):  # it has ended since
             continue
-        found.append((int(stat.parent.name), int(values[1]), int(values[2])))
-    return found
+        yield int(stat.parent.name), state, parent, group
+
+
+def _from_ps() -> Iterator[tuple[int, str, str, str]]:
+    listing = ["ps", "-A", "-o", "pid=", "-o", "stat=", "-o", "ppid=", "-o", "pgid="]
+    for line in subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    ):
+        if line.strip():
+            pid, state, parent, group = line.split()
+            yield int(pid), state, parent, group

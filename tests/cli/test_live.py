@@ -1,0 +1,171 @@
+"""The live view: what is said of each event, and that none is missed or told twice."""
+
+import io
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from fedretune.cli.bars import bar
+from fedretune.cli.console import say
+from fedretune.cli.live import RunView, final_table, following, rounds_done
+from server.stream import steps
+
+
+def console(width=80, terminal=False):
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+
+
+def text_of(made):
+    return made.file.getvalue()
+
+
+def summary(experiences, **changes):
+    row = [0.5] * experiences
+    return {
+        "experiences": experiences,
+        "zero_shot_by_experience": row,
+        "zero_shot_auroc": 0.5,
+        "auroc_after_experience": [row] * experiences,
+        "final_auroc": 0.75,
+        "forgetting": 0.01,
+        "backward_transfer": -0.02,
+        "bytes_up_per_site_round": 10_373.0,
+        "bytes_up": 7_600_000,
+        "bytes_down": 999,
+        "wall_seconds": 12.3,
+        "undefined_findings": {},
+        "quarantined": [],
+        **changes,
+    }
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.data())
+def test_the_rounds_among_the_first_steps_are_counted(experiences, rounds, data):
+    todo = steps(experiences, rounds)
+    done = data.draw(st.integers(0, len(todo)))
+    assert rounds_done(done, rounds) == sum(step.kind == "train" for step in todo[:done])
+
+
+@pytest.mark.parametrize("experiences", [1, 2, 5, 6, 7, 20, 200])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_final_table_fits_and_no_figure_is_cut(experiences, width):
+    made = console(width)
+    made.print(final_table(summary(experiences), width))
+    lines = text_of(made).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in text_of(made)
+    assert f" {experiences} " in lines[1]
+    assert f"experience {experiences} " in lines[-2]
+
+
+def test_the_end_tells_the_figures_and_lists_undefined_findings_in_one_line(tmp_path):
+    made = console(500)
+    undefined = {"Mass": [0, 1, 2], "Pleural Thickening": [0, 2]}
+    figures = summary(3, undefined_findings=undefined, quarantined=[{}, {}])
+    RunView(made).finish(figures, tmp_path)
+    lines = text_of(made).splitlines()
+    assert lines[-5:-3] == [
+        "Zero-shot 0.500, final 0.750; forgetting 0.010, backward transfer -0.020.",
+        "Sent by each site in a round: 10.4 kB; in all 7.6 MB up, 999 B down, in 12 s.",
+    ]
+    assert lines[-3].endswith(": Mass (all), Pleural Thickening (1, 3).")
+    assert lines[-2].startswith("2 replies were left out")
+    assert lines[-1] == f"Run folder: {tmp_path}"
+
+
+def test_figures_that_are_not_defined_are_dashes(tmp_path):
+    made = console()
+    RunView(made).finish(summary(1, forgetting=None, backward_transfer=None), tmp_path)
+    assert "forgetting -, backward transfer -." in text_of(made)
+
+
+def site(experience, reason="no images"):
+    where = {"experience": experience, "round": 0}
+    return {"event": "site", "site": "a", "status": "refused", "reason": reason, **where}
+
+
+def test_a_site_that_sits_out_is_told_once_an_experience():
+    made = console()
+    view = RunView(made)
+    for event in (site(0), site(0), site(0, "[other]"), site(1)):
+        view.show(event)
+    told = [line.split("  ")[-1] for line in text_of(made).splitlines()]
+    assert told == ["a: refused (no images)", "a: refused ([other])", "a: refused (no images)"]
+
+
+def write(path, *losses, old=0.0):
+    with path.open("a") as file:
+        for loss in losses:
+            where = {"experience": 0, "round": 0, "sites": 2, "asked": 2}
+            event = {"time": time.time() - old, "event": "round", "loss": loss, **where}
+            file.write(json.dumps(event) + "\n")
+
+
+def shown(made):
+    return [float(line.split()[-1]) for line in text_of(made).splitlines()]
+
+
+def test_events_are_shown_once_and_those_of_before_are_not(tmp_path):
+    path, made = tmp_path / "metrics.jsonl", console()
+    write(path, 1.0, 2.0, old=60.0)
+    with following(path, RunView(made)):
+        write(path, 3.0)
+        time.sleep(0.5)
+        write(path, 4.0)
+    assert shown(made) == [3.0, 4.0]
+
+
+def test_a_file_that_is_cut_back_and_grows_again_loses_no_event(tmp_path):
+    path, made = tmp_path / "metrics.jsonl", console()
+    write(path, *map(float, range(50)), old=60.0)
+    with following(path, RunView(made)):
+        time.sleep(0.5)
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:20]))
+        write(path, *map(float, range(100, 150)))
+    assert shown(made) == list(map(float, range(100, 150)))
+
+
+def test_a_line_that_is_still_being_written_is_waited_for(tmp_path):
+    path, made = tmp_path / "metrics.jsonl", console()
+    with following(path, RunView(made)):
+        write(path, 1.0)
+        whole = path.read_bytes()
+        path.write_bytes(whole + whole[:30])
+        time.sleep(0.5)
+        with path.open("ab") as file:
+            file.write(whole[30:])
+    assert shown(made) == [1.0, 1.0]
+
+
+@given(st.text("ab ", min_size=1, max_size=200), st.integers(20, 90))
+def test_a_terminal_gets_lines_that_are_cut_between_words_alone(text, width):
+    made = console(width, terminal=True)
+    say(f"x{text}", made)
+    lines = text_of(made).splitlines()
+    assert " ".join(lines).split() == f"x{text}".split()
+    assert all(len(line) <= width or " " not in line.strip() for line in lines)
+
+
+def test_paths_commands_and_logs_are_never_broken():
+    path = "/" + "long/" * 30
+    made = console(40, terminal=True)
+    say(f"The file {path} is\ngone. Go on with:\n  {'word ' * 20}end", made)
+    assert path in text_of(made)
+    assert f"  {'word ' * 20}end" in text_of(made).splitlines()
+    log = console(40)
+    say("word " * 20, log)
+    assert len(text_of(log).splitlines()) == 1
+
+
+def test_progress_is_one_line_in_a_log_and_none_when_there_is_nothing_to_do():
+    made = console()
+    with bar(made, "Encoding images, once") as show:
+        show(0, 0)
+        assert text_of(made) == ""
+        for done in (0, 400, 1200):
+            show(done, 1200)
+    assert text_of(made).splitlines() == ["Encoding images, once: 1,200 images"]

@@ -1,0 +1,138 @@
+"""What `fedretune simulate` prints and leaves, and how a run is gone on with."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import server.folder
+from fedretune.cli.stopping import Stopped
+from tests.backbones.tiny import write_folder
+
+
+def adaptors(folder):
+    return (folder / "adaptors.safetensors").read_bytes()
+
+
+def test_json_is_one_object_on_stdout_and_the_text_for_people_is_on_stderr(fedretune, tiny, out):
+    result = fedretune("simulate", *tiny.options(out), "--json")
+    summary = json.loads(result.out)
+    assert result.out.count("\n") == 1
+    assert summary["status"] == "complete"
+    assert summary["folder"] == str(out / "it")
+    saved = json.loads((out / "it" / "summary.json").read_text())
+    assert summary == {**saved, "folder": str(out / "it")}
+    assert "experience 2/2 round 1/1 sites 2/2 loss" in result.err
+    assert f"Run folder: {out / 'it'}" in result.err
+
+
+def test_without_json_stdout_is_empty(fedretune, tiny, out):
+    assert fedretune("simulate", *tiny.options(out)).out == ""
+
+
+def test_an_option_and_the_same_key_by_set_give_the_same_bytes(fedretune, tiny, out):
+    assert fedretune("simulate", *tiny.options(out, name="a", seed=3)).code == 0
+    assert fedretune("simulate", *tiny.options(out, name="b"), "--set", "seed=3").code == 0
+    assert fedretune("simulate", *tiny.options(out, name="c", seed=4)).code == 0
+    assert adaptors(out / "a") == adaptors(out / "b") != adaptors(out / "c")
+
+
+def test_a_run_without_a_name_gets_one(fedretune, tiny, out):
+    result = fedretune("simulate", *tiny.options(out, name=""), "--json")
+    (folder,) = out.iterdir()
+    assert json.loads(result.out)["folder"] == str(folder)
+
+
+def test_a_site_without_images_in_an_experience_is_listed_and_no_error(fedretune, tiny, out):
+    options = tiny.options(out, experiences=3, sites=8)
+    result = fedretune("simulate", *options, "--set", "partition=dirichlet", "--set", "alpha=0.3")
+    assert result.code == 0, result.err
+    assert "no images (sits this round out)" in result.err
+    assert "no-images" in (out / "it" / "sites.csv").read_text()
+
+
+def test_a_finished_run_is_not_resumed(fedretune, refused, tiny, out):
+    fedretune("simulate", *tiny.options(out))
+    message = refused("simulate", *tiny.options(out), "--resume")
+    assert f"The run {out / 'it'} is finished: start a new one under another name" in message
+
+
+@pytest.fixture
+def stopped(fedretune, tiny, out, monkeypatch):
+    """Stop a run, as Ctrl-C does, before its fifth step: after the first experience."""
+    checkpoint = server.folder.RunFolder.checkpoint
+
+    def stopping(self, number, arrays):
+        if number == 5:
+            raise Stopped(2)
+        checkpoint(self, number, arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.folder.RunFolder, "checkpoint", stopping)
+        return fedretune("simulate", *tiny.options(out), "--set", "train.lr=0.01")
+
+
+def test_a_stopped_run_says_what_is_saved_and_the_command_that_goes_on(
+    stopped, fedretune, tiny, out
+):
+    assert stopped.code == 130
+    assert f"Every finished round is saved in {out / 'it'}. Go on with:" in stopped.err
+    words = stopped.err.partition("Go on with: fedretune ")[2].split()
+    result = fedretune(*words)
+    assert result.code == 0, result.err
+    assert "resumed after 1 of 2 rounds" in result.err
+    assert result.err.count("experience 1/2 round 1/1") == 0
+    fedretune("simulate", *tiny.options(out, name="whole"), "--set", "train.lr=0.01")
+    assert adaptors(out / "it") == adaptors(out / "whole")
+
+
+def test_resuming_with_another_config_names_the_key_before_an_engine_starts(
+    stopped, refused, tiny, out
+):
+    for engine in ("simulate", "run"):
+        message = refused(engine, *tiny.options(out), "--resume")
+        assert "train.lr was 0.01 and is 0.001" in message
+
+
+def test_a_run_without_enough_sound_sites_ends_with_the_reason_and_exit_code_1(
+    fedretune, tiny, out, monkeypatch
+):
+    monkeypatch.setattr("clients.site.train", lambda *_: 1 / 0)
+    result = fedretune("simulate", *tiny.options(out))
+    assert result.code == 1
+    assert "Only 0 of 2 sites gave a sound answer" in result.err
+    assert "--name it --resume" in result.err
+
+
+def test_evaluating_a_run_again_gives_its_figures(fedretune, tiny, out):
+    fedretune("simulate", *tiny.options(out))
+    result = fedretune("evaluate", out / "it", "--json")
+    for figures in json.loads(result.out).values():
+        assert figures["run"] == pytest.approx(figures["exact"], abs=0.01)
+    assert "not a run folder" in fedretune("evaluate", out).err
+
+
+def test_evaluating_an_unfinished_run_says_so(refused, stopped, out):
+    assert "adaptors.safetensors" in refused("evaluate", out / "it")
+
+
+def test_evaluating_with_another_backbone_is_refused(fedretune, refused, tiny, out, tmp_path):
+    own = tiny.copy(tmp_path)
+    fedretune("simulate", *own.options(out))
+    shutil.rmtree(own.backbone)
+    write_folder(own.backbone, seed=5)
+    assert "is not the one that" in refused("evaluate", out / "it")
+
+
+def test_help_is_told_without_importing_torch():
+    code = (
+        "import sys; sys.argv = ['fedretune', 'run', '--help']\n"
+        "from fedretune.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print({'torch', 'open_clip', 'flwr', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert "--resume" in done.stdout
