@@ -60,17 +60,14 @@ def write(
 ) -> Path:
     """Write a cohort's PNG images and, beside them, ``manifest.csv``; return its path.
 
-    The folder is filled under another name and renamed when it is whole, so a killed call leaves
-    nothing that looks finished.
+    The folder is filled under another name and renamed when whole: never half there.
 
     Parameters
     ----------
     folder : Path
         Must not exist, or be empty.
     patients, sites, seed : int
-        See `sample_cohort`.
-    size : int (default: 128)
-        Width and height in pixels.
+        See `sample_cohort`; `size` is the width and height in pixels.
     progress : callable (default: None)
         Called now and then with the number of images done and their total.
 
