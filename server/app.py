@@ -65,6 +65,8 @@ def open_folder(config: RunConfig) -> tuple[RunFolder, int, Arrays]:
         return folder, 0, {}
     folder = RunFolder.reopen(out, config.name)
     check_resumable(folder.path, config)
+    # It told why the run stopped, which is no longer so.
+    (folder.path / "summary.json").unlink(missing_ok=True)
     return folder, *folder.restore()
 
 

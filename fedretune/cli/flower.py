@@ -6,6 +6,7 @@ the first. Here each run has a SuperLink of its own on a free port, and takes it
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -70,8 +71,15 @@ def check_success(folder: Path, log: Path) -> None:
     except (OSError, ValueError):
         summary = {}
     if summary.get("status") != "complete":
-        reason = summary.get("reason", "Flower ended without a result.")
+        reason = summary.get("reason") or _last_error(log)
         raise RunFailedError(f"{reason}\nFlower's log: {log}")
+
+
+def _last_error(log: Path) -> str:
+    """Return what Flower's log calls the last error, for a run that left no reason itself."""
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    errors = re.findall(r"^[\w.]*(?:Error|Exception): .+", text, flags=re.MULTILINE)
+    return ": ".join(["Flower ended without a result", *errors[-1:]])
 
 
 def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:
