@@ -136,3 +136,18 @@ def test_help_is_told_without_importing_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
     assert "--resume" in done.stdout
+
+
+def test_without_a_manifest_phantoms_are_drawn_once_and_it_is_said(
+    fedretune, tiny, out, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FEDRETUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("fedretune.data.phantoms.files.DEFAULT_PATIENTS", 60)
+    options = tiny.options(out, manifest="phantoms", experiences=1)
+    result = fedretune("simulate", *options)
+    assert result.code == 0, result.err
+    assert "Drawing phantoms, once:" in result.err
+    assert "Encoding images, once:" in result.err
+    again = fedretune("simulate", *options, "--name", "again")
+    assert "once:" not in again.err
+    assert adaptors(out / "it") == adaptors(out / "again")
