@@ -41,11 +41,11 @@ class TrainConfig(_Table):
     """How a site trains in one round; see `fedretune.training.TrainingSettings`."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0)] = 5e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     batch_size: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 5
-    balance: Literal["none", "sqrt", "full"] = "none"
+    balance: Literal["none", "sqrt", "full"] = "sqrt"
 
 
 class RunConfig(_Table):
@@ -59,7 +59,7 @@ class RunConfig(_Table):
     sites: Annotated[int, Field(ge=0)] = 0
     scenario: str = "data-incremental"
     experiences: Annotated[int, Field(ge=1, le=1000)] = 5
-    rounds: Annotated[int, Field(ge=1, le=10_000)] = 3
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 5
     partition: Literal["natural", "iid", "dirichlet"] = "natural"
     alpha: Annotated[float, Field(gt=0)] = 0.5
     method: Literal["retune"] = "retune"

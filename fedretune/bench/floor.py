@@ -46,11 +46,13 @@ class Bare:
     ) -> int:
         """Train on one site's images for some epochs; return the steps taken."""
         steps = 0
+        positives = labels.sum(0)
+        weights = ((len(labels) - positives) / positives.clamp_min(1)).sqrt()
         for _ in range(epochs):
             order = torch.randperm(len(images), generator=generator)
             for rows in torch.split(order, batch_size):
                 logits = self.model(images[rows], prompts)
-                loss = F.binary_cross_entropy_with_logits(logits, labels[rows])
+                loss = F.binary_cross_entropy_with_logits(logits, labels[rows], pos_weight=weights)
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimizer.step()

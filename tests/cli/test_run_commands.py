@@ -93,7 +93,7 @@ def test_resuming_with_another_config_names_the_key_before_an_engine_starts(
 ):
     for engine in ("simulate", "run"):
         message = refused(engine, *tiny.options(out), "--resume")
-        assert "train.lr was 0.01 and is 0.001" in message
+        assert "train.lr was 0.01 and is 0.0005" in message
 
 
 def test_a_run_without_enough_sound_sites_ends_with_the_reason_and_exit_code_1(

@@ -91,7 +91,7 @@ def test_resuming_with_another_config_names_the_difference(synthetic_run, monkey
     monkeypatch.setattr(server.stream.Stream, "run", lambda *_: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         synthetic_run()
-    with pytest.raises(UserError, match=r"train.lr was 0.001 and is 0.5"):
+    with pytest.raises(UserError, match=r"train.lr was 0.0005 and is 0.5"):
         synthetic_run(resume=True, train__lr=0.5)
 
 

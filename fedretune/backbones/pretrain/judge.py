@@ -43,7 +43,7 @@ def probe(
     """Return the AUROC of each finding by a small MLP trained on the frozen vectors."""
     torch.manual_seed(seed)
     mean, std = train[0].mean(0), train[0].std(0) + 1e-6
-    x, y = (train[0] - mean) / std, torch.from_numpy(train[1]).float()
+    x, y = (train[0] - mean) / std, torch.tensor(train[1], dtype=torch.float32)
     head = torch.nn.Sequential(
         torch.nn.Linear(x.shape[1], _HIDDEN),
         torch.nn.ReLU(),
