@@ -27,7 +27,7 @@ def bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
             nonlocal told
             if done < total and not told:
                 told = True
-                say(f"{what}: {total - done:,} images", console)
+                say(f"{what}: {total:,} images", console)
             progress.update(task, completed=done, total=total, visible=True)
 
         yield show

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from fedretune.cli.apart import apart
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
 from fedretune.cli.stopping import resume_advice, resume_command, stoppable
@@ -64,7 +66,7 @@ def _start(
 
     folder = find_app(app)
     with stoppable(lambda: "What is encoded is kept: the same command goes on from there."):
-        config = _prepare(folder, {**options, **parse_settings(settings)})
+        config = _prepare(engine, folder, {**options, **parse_settings(settings)})
     path = Path(config["out"]) / config["name"]
     command = resume_command(engine, options, settings, config["name"], app)
     view = RunView(console)
@@ -119,7 +121,7 @@ def parse_settings(settings: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _prepare(app: AppFolder, values: dict[str, Any]) -> dict[str, Any]:
+def _prepare(engine: str, app: AppFolder, values: dict[str, Any]) -> dict[str, Any]:
     """Resolve the config, and do whatever can fail or is slow before an engine starts."""
     scenarios = app.module("scenarios")
     config = scenarios.RunConfig.from_flat(values)
@@ -129,17 +131,18 @@ def _prepare(app: AppFolder, values: dict[str, Any]) -> dict[str, Any]:
         flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
     place = Path(flat["out"]), flat["name"], flat["resume"]
     flat["name"] = app.module("server.folder").check_place(*place)
-    flat["sites"] = _make_data(app, config)
+    flat["sites"] = _MAKERS[engine](app, flat)
     if flat["resume"]:
         path = Path(flat["out"]) / flat["name"]
         app.module("server.app").check_resumable(path, scenarios.RunConfig.from_flat(flat))
     return flat
 
 
-def _make_data(app: AppFolder, config: Any) -> int:
+def _make_data(app: AppFolder, values: dict[str, Any]) -> int:
     """Check the data and the backbone, and make what is made once; return how many sites."""
     from fedretune.cli.bars import bar
 
+    config = app.module("scenarios").RunConfig.from_flat(values)
     if config.manifest == "phantoms":
         from fedretune.data.phantoms import default_manifest
 
@@ -166,6 +169,11 @@ def _in_process(app: AppFolder, config: dict[str, Any]) -> None:
         raise RunFailedError(str(error)) from error
 
 
+#: Flower's processes want the memory that making the data takes, so it is made apart for them.
+_MAKERS: dict[str, Callable[[AppFolder, dict[str, Any]], int]] = {
+    "run": partial(apart, _make_data),
+    "simulate": _make_data,
+}
 _ENGINES: dict[str, Engine] = {"run": _with_flower, "simulate": _in_process}
 
 run = _command("run", "Simulate a federation with Flower's engine (`flwr run` underneath).")
