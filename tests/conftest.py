@@ -9,7 +9,6 @@ from functools import lru_cache
 
 # Before anything reads it: tests neither use nor fill the user's cache, and ask no hub.
 os.environ["FEDRETUNE_CACHE"] = tempfile.mkdtemp(prefix="fedretune-tests-")
-atexit.register(shutil.rmtree, os.environ["FEDRETUNE_CACHE"], ignore_errors=True)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 
@@ -21,6 +20,8 @@ from server.simulator import simulate
 from tests.worlds import make_world
 
 SITES = 3
+
+atexit.register(shutil.rmtree, os.environ["FEDRETUNE_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture
