@@ -129,7 +129,8 @@ number of threads and library versions gives the same weights.
 AUROC on the {judged} validation and test images of {recipe.judged_patients} patients of the
 default data (4 sites, seed 0). *Zero-shot*: the precursor's prompts, difference of the cosines.
 *Probe*: a small MLP on the frozen vectors of the training images. *Ceiling*: the same image tower
-trained on all pretraining images with the labels, {recipe.ceiling_steps} steps.
+trained on all pretraining images with the labels, {recipe.ceiling_steps} steps. Where the probe
+beats it, it has not converged and is no bound.
 
 | finding | positives | zero-shot | probe | ceiling |
 |---|---|---|---|---|
