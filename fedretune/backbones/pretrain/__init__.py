@@ -119,7 +119,7 @@ def _figures(
         size,
         progress=lambda done, total: report("Rendering the default data", done, total, "images"),
     )
-    truth, fit = np.array(cohort[list(NIH14)]), (cohort["split"] == "train").to_numpy()
+    truth, fit = np.array(cohort[list(NIH14)]), np.array(cohort["split"] == "train")
     vectors, prompts = judge.embed(draft, images)
     tower = learn.supervise(
         folder.new_model(seed).visual,
