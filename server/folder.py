@@ -7,6 +7,7 @@ them was; resuming cuts them back to that, and the run goes on as if it had neve
 import csv
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import time
@@ -72,7 +73,9 @@ class RunFolder:
             tomli_w.dump(tables, file)
 
     def event(self, kind: str, **values: object) -> None:
-        """Append a line to ``metrics.jsonl``."""
+        """Append a line to ``metrics.jsonl``, and tell it in Flower's log, which is streamed."""
+        told = [f"{key} {value}" for key, value in values.items() if not isinstance(value, list)]
+        logging.getLogger("flwr").info("%s: %s", kind, ", ".join(told))
         line = {"time": round(time.time(), 3), "event": kind, **values}
         self._append("metrics.jsonl", json.dumps(line) + "\n")
 

@@ -1,6 +1,7 @@
 """``fedretune run`` and ``fedretune simulate``: the same app, the same options, two engines."""
 
 import json
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -163,6 +164,7 @@ def _with_flower(app: AppFolder, config: dict[str, Any]) -> None:
 
 def _in_process(app: AppFolder, config: dict[str, Any]) -> None:
     simulate = app.module("server.simulator").simulate
+    logging.getLogger("flwr").setLevel(logging.WARNING)  # the live view tells it better
     try:
         simulate(app.server_app, app.client_app, config, config["sites"])
     except UserError as error:  # what a user can mend before a run was checked before it
