@@ -7,7 +7,7 @@ import torch
 
 import fedretune
 from clients.world import World
-from fedretune.adaptors import build, load_arrays, to_arrays
+from fedretune.adaptors import Adaptor, build, load_arrays, to_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import coarse_histogram, histograms
 from fedretune.objectives.difference import scores
@@ -62,8 +62,7 @@ class Site:
                 f"Site '{self.name}' has no image in experience {experience + 1}.",
                 public="no images in this experience",
             )
-        adaptor = build(world.adaptor, seed=0)
-        load_arrays(adaptor, arrays)
+        adaptor = self._adaptor(arrays)
         labels = world.labels[shard].copy()
         labels[:, self._not_trained(experience)] = np.nan
         result = train(
@@ -110,14 +109,16 @@ class Site:
     def _scores(self, arrays: Arrays | None) -> dict[str, Array]:
         """Score every evaluation image; without `arrays` the frozen model, zero-shot."""
         world = self.world
-        adaptor = None
-        if arrays is not None:
-            adaptor = build(world.adaptor, seed=0)
-            load_arrays(adaptor, arrays)
+        adaptor = None if arrays is None else self._adaptor(arrays)
         images = torch.from_numpy(world.embeddings.take(self.evaluation_rows))
         with torch.no_grad():
             found = scores(adaptor, images, world.prompts, world.config.pooling)
         return {rule: score.numpy() for rule, score in found.items()}
+
+    def _adaptor(self, arrays: Arrays) -> Adaptor:
+        adaptor = build(self.world.adaptor, seed=0)
+        load_arrays(adaptor, arrays)
+        return adaptor
 
     def _examples(self, split: str) -> list[int]:
         scenario = self.world.scenario

@@ -1,11 +1,14 @@
 """Where FedRETune keeps what it can make again, and how it writes a file."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from fedretune.errors import UserError
 
 
 def cache_folder() -> Path:
@@ -34,3 +37,24 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Give a draft folder that takes the place of `folder` when the block ends well.
+
+    A killed or failed block leaves nothing that looks finished. Raises `OSError`, and `UserError`
+    where `folder` is there and is not an empty folder.
+    """
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"'{folder}' exists and is not an empty folder. Choose another name.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+    try:
+        yield draft
+        if folder.exists():
+            folder.rmdir()
+        draft.chmod(0o755)
+        draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -12,26 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import PATIENCE, SCRIPTS, way_out
+from tests.run_folders import FILES, adaptors
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("flower")]
 
 PROJECT = Path(__file__).parents[2]
 #: Ray asks in which cloud it is; these lead no further than to the machine's own host.
 NEARBY = (b"//169.254.169.254/", b"//metadata.google.internal/")
-FILES = {
-    "config.toml",
-    "metrics.jsonl",
-    "auroc.csv",
-    "traffic.csv",
-    "sites.csv",
-    "checkpoints",
-    "adaptors.safetensors",
-    "summary.json",
-}
-
-
-def adaptors(folder):
-    return (folder / "adaptors.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")

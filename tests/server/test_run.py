@@ -14,21 +14,7 @@ import server.stream
 from fedretune.adaptors import load
 from fedretune.errors import UserError
 from server.folder import TABLES
-
-FILES = {
-    "config.toml",
-    "metrics.jsonl",
-    "auroc.csv",
-    "traffic.csv",
-    "sites.csv",
-    "checkpoints",
-    "adaptors.safetensors",
-    "summary.json",
-}
-
-
-def adaptors(folder):
-    return (folder / "adaptors.safetensors").read_bytes()
+from tests.run_folders import FILES, adaptors
 
 
 def test_a_run_learns_and_leaves_every_file(synthetic_run):

@@ -1,8 +1,6 @@
 """Make phantom-clip, the embedded default backbone, from nothing but a seed."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from fedretune.backbones.pretrain.recipe import Recipe, recipe_for
 from fedretune.errors import UserError
 from fedretune.findings import NIH14
+from fedretune.paths import filling
 
 __all__ = ["Recipe", "pretrain", "recipe_for"]
 
@@ -31,22 +30,11 @@ def pretrain(folder: Path, recipe: Recipe, seed: int, report: Report) -> Path:
         If `folder` is not empty or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"'{folder}' exists and is not an empty folder. Choose another name.")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+        with filling(folder) as draft, _threads(_THREADS):
+            _make(draft, recipe, seed, report)
     except OSError as error:
         raise UserError(f"Cannot write '{folder}': {error}.") from error
-    try:
-        with _threads(_THREADS):
-            _make(draft, recipe, seed, report)
-        if folder.exists():
-            folder.rmdir()
-        draft.chmod(0o755)
-        draft.replace(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

@@ -1,8 +1,6 @@
 """Phantoms on disk: a manifest and its images, whole or not there at all."""
 
 import hashlib
-import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from fedretune.data.phantoms.cohort import manifest_of, sample_cohort
 from fedretune.data.phantoms.drawing import Film, draw_row
 from fedretune.data.phantoms.worker import Progress, render_in_processes
 from fedretune.errors import UserError
-from fedretune.paths import cache_folder
+from fedretune.paths import cache_folder, filling
 
 #: About 12,000 images: what two cores render in under a minute.
 DEFAULT_PATIENTS = 5100
@@ -81,17 +79,8 @@ def write(
         raise UserError(f"--size must be at least 32 pixels, not {size}.")
     cohort = sample_cohort(patients, sites, seed)
     try:
-        _refuse_used(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
-        try:
+        with filling(folder) as draft:
             _fill(draft, cohort, _task(patients, sites, seed, size, "run", draft), progress)
-            if folder.exists():
-                folder.rmdir()
-            draft.chmod(0o755)
-            draft.replace(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise UserError(f"Cannot write phantoms to '{folder}': {error}.") from error
     return folder / "manifest.csv"
@@ -118,13 +107,6 @@ def default_manifest(sites: int, seed: int = 0, progress: Progress | None = None
         raise UserError(
             f"Cannot write to the cache '{home}': {error}. Set FEDRETUNE_CACHE to a folder you own."
         ) from error
-
-
-def _refuse_used(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if os.path.lexists(folder):
-        raise UserError(f"'{folder}' exists and is not an empty folder. Choose another name.")
 
 
 def _fill(
