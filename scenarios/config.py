@@ -48,6 +48,15 @@ class TrainConfig(_Table):
     balance: Literal["none", "sqrt", "full"] = "sqrt"
 
 
+class RemedyConfig(_Table):
+    """How strong each remedy against forgetting is; see `fedretune.methods`."""
+
+    ewc: Annotated[float, Field(ge=0)] = 100.0
+    lwf: Annotated[float, Field(ge=0)] = 1.0
+    replay: Annotated[int, Field(ge=1)] = 200
+    anchor: Annotated[float, Field(ge=0)] = 1.0
+
+
 class RunConfig(_Table):
     """Everything that decides a run. The same keys as ``[tool.flwr.app.config]``."""
 
@@ -59,10 +68,17 @@ class RunConfig(_Table):
     sites: Annotated[int, Field(ge=0)] = 0
     scenario: str = "data-incremental"
     experiences: Annotated[int, Field(ge=1, le=1000)] = 5
+    groups: str = ""
+    unlabelled: Literal["mask", "negative"] = "mask"
+    schedule: str = "synchronous"
+    asynchrony: Literal["order", "pace"] = "order"
+    late_sites: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    join_at: Annotated[int, Field(ge=2)] = 3
+    labelled_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     rounds: Annotated[int, Field(ge=1, le=10_000)] = 5
     partition: Literal["natural", "iid", "dirichlet"] = "natural"
     alpha: Annotated[float, Field(gt=0)] = 0.5
-    method: Literal["retune"] = "retune"
+    method: str = "retune"
     backbone: str = "phantom-clip"
     allow_hub: bool = False
     manifest: str = "phantoms"
@@ -75,6 +91,7 @@ class RunConfig(_Table):
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     adaptor: AdaptorConfig = AdaptorConfig()
     train: TrainConfig = TrainConfig()
+    remedy: RemedyConfig = RemedyConfig()
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Scalar]) -> "RunConfig":

@@ -10,7 +10,7 @@ def command(
     out: Annotated[Path, typer.Argument(help="Folder for the model; must be empty or not exist.")],
     minutes: Annotated[
         float, typer.Option(help="Time for the model on two idle cores; fixes the steps taken.")
-    ] = 15.0,
+    ] = 10.0,
     seed: Annotated[int, typer.Option(help="Of patients, weights and reports.")] = 0,
 ) -> None:
     """Train phantom-clip on phantoms and templated reports, on this machine's CPU."""

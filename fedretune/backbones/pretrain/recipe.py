@@ -40,7 +40,7 @@ class Recipe:
 def recipe_for(minutes: float) -> Recipe:
     """Return the recipe that takes about `minutes` on two idle cores.
 
-    The ceiling, which is no part of the model, takes half as many steps, on top of those minutes.
+    The ceiling, which is no part of the model, takes as many steps again, on top of those minutes.
 
     Raises
     ------
@@ -51,4 +51,4 @@ def recipe_for(minutes: float) -> Recipe:
         raise UserError(f"--minutes is {minutes}; give a number from 2 to 600.")
     steps = round((minutes - _RENDERING) * STEPS_PER_MINUTE)
     patients = min(_PATIENTS, round(minutes * _PATIENTS_PER_MINUTE))
-    return Recipe(patients, 64, steps, 96, steps // 2, DEFAULT_PATIENTS)
+    return Recipe(patients, 64, steps, 96, steps, DEFAULT_PATIENTS)
