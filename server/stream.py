@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedretune import wire
-from fedretune.adaptors import AdaptorSpec, build, to_arrays
+from fedretune.adaptors import AdaptorSpec, build, load_arrays, to_arrays
 from fedretune.errors import UserError
-from fedretune.evaluation import BINS, RULES, bin_edges
-from fedretune.metrics import auroc
+from fedretune.evaluation import BINS, bin_edges
 from fedretune.seeds import derive_seed
 from scenarios import RunConfig
 from server.aggregation import fedavg
 from server.federation import Federation, Terms, content_of
 from server.folder import RunFolder
+from server.record import record
 
 Arrays = Mapping[str, wire.Array]
 
@@ -128,7 +128,16 @@ class Stream:
             wire.histogram_schema(self.terms.experiences, len(self.terms.findings), BINS),
             "counts",
         )
-        self._record(step, {**counts, "pooled": _sum(counts)})
+        pooled = {**counts, "pooled": _sum(counts)}
+        record(self.folder, self.terms, step, pooled, edges, self._scale(step, arrays))
+
+    def _scale(self, step: Step, arrays: Arrays) -> float:
+        """Return what turns a difference of cosines into the evaluated model's logit."""
+        if step.model == "zero-shot":
+            return 1.0
+        adaptor = build(self.spec, seed=0)
+        load_arrays(adaptor, arrays)
+        return float(adaptor.logit_scale().detach())
 
     def _counts(
         self,
@@ -150,38 +159,6 @@ class Stream:
         self._check_quorum(len(replies), len(members), step)
         return {site: reply.arrays["histogram"][name] for site, reply in replies.items()}
 
-    def _record(self, step: Step, counts: Mapping[str, wire.Array]) -> None:
-        """Write the AUROC of every site and of all pooled; tell the macro figures."""
-        stacked = np.stack([counts[site].astype(np.int64) for site in counts])
-        values, positives, negatives = auroc(stacked), stacked[..., 1, :], stacked[..., 0, :]
-        self.folder.auroc(
-            (
-                step.model,
-                step.experience,
-                site,
-                experience,
-                finding,
-                rule,
-                int(positives[s, r, experience, f].sum()),
-                int(negatives[s, r, experience, f].sum()),
-                _text(values[s, r, experience, f]),
-            )
-            for s, site in enumerate(counts)
-            for experience in range(self.terms.experiences)
-            for f, finding in enumerate(self.terms.findings)
-            for r, rule in enumerate(RULES)
-        )
-        pooled = values[list(counts).index("pooled"), RULES.index("difference")]
-        macro = [_mean(row) for row in pooled]
-        self.folder.event(
-            "evaluation",
-            model=step.model,
-            after_experience=step.experience,
-            sites=len(counts) - 1,
-            auroc=macro,
-            macro=_mean(np.array([np.nan if value is None else value for value in macro])),
-        )
-
     def _check_quorum(self, got: int, asked: int, step: Step) -> None:
         needed = max(1, math.ceil(self.config.quorum * asked))
         if got < needed:
@@ -197,13 +174,3 @@ class Stream:
 def _sum(counts: Mapping[str, wire.Array]) -> wire.Array:
     total: wire.Array = np.sum([counts[site].astype(np.int64) for site in sorted(counts)], axis=0)
     return total
-
-
-def _mean(values: np.ndarray) -> float | None:
-    """Return the mean of the defined values; JSON has no NaN, so None if there are none."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else None
-
-
-def _text(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.6f}"
