@@ -5,6 +5,17 @@ site, the server and the command line can all rebuild it from the run's config a
 """
 
 from scenarios.config import RunConfig
-from scenarios.stream import SCENARIOS, Scenario, build_scenario
+from scenarios.schedules import SCHEDULES
+from scenarios.stream import SCENARIOS, Lesson, Scenario, build_scenario
+from scenarios.views import at_once, pooled
 
-__all__ = ["SCENARIOS", "RunConfig", "Scenario", "build_scenario"]
+__all__ = [
+    "SCENARIOS",
+    "SCHEDULES",
+    "Lesson",
+    "RunConfig",
+    "Scenario",
+    "at_once",
+    "build_scenario",
+    "pooled",
+]

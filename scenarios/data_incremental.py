@@ -1,10 +1,19 @@
 """The data-incremental scenario.
 
-Every finding is trained in every experience. The training images of a site are cut by patient
-into N chunks of nearly equal size, one an experience. Nothing but new patients arrives.
+The training images of a site are cut by patient into N chunks of nearly equal size, and
+experience t trains every finding on chunk t. Nothing but new patients arrives. No label is
+withheld, so ``groups`` is refused and ``unlabelled`` changes nothing.
 """
 
+from typing import TYPE_CHECKING
 
-def trained_findings(findings: tuple[str, ...], experiences: int) -> tuple[tuple[str, ...], ...]:
-    """Return the findings trained in each experience: all of them, each time."""
-    return (findings,) * experiences
+from scenarios.groups import Groups, refuse_groups
+
+if TYPE_CHECKING:
+    from scenarios.config import RunConfig
+
+
+def trained_findings(config: "RunConfig", findings: tuple[str, ...]) -> Groups:
+    """Return the findings trained in each experience: all of them. Raises `UserError`."""
+    refuse_groups(config)
+    return (findings,) * config.experiences

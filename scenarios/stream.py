@@ -1,7 +1,8 @@
 """A scenario: which images and findings each site trains and tests on in each experience."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,20 +12,46 @@ from fedretune.errors import UserError
 from fedretune.registry import Registry
 from fedretune.seeds import derive_seed
 from scenarios.config import RunConfig
+from scenarios.groups import Groups
 from scenarios.partitions import PARTITIONS, patients_of, split_rows
+from scenarios.schedules import SCHEDULES, SitePlan
 
 #: Adding a scenario is one file and one line here. Each is a `Stream`.
 SCENARIOS = Registry(
-    "scenario", {"data-incremental": "scenarios.data_incremental:trained_findings"}
+    "scenario",
+    {
+        "data-incremental": "scenarios.data_incremental:trained_findings",
+        "class-incremental": "scenarios.class_incremental:trained_findings",
+        "label-incremental": "scenarios.label_incremental:trained_findings",
+    },
 )
 
-#: From all findings and the number of experiences to the findings trained in each experience.
-Stream = Callable[[tuple[str, ...], int], tuple[tuple[str, ...], ...]]
+#: From the config and all findings to the findings trained in each experience.
+Stream = Callable[[RunConfig, tuple[str, ...]], Groups]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a site trains at one step of the stream.
+
+    Parameters
+    ----------
+    rows : int64 array [n]
+        Rows of the manifest, ascending.
+    trains : bool array [n, findings]
+        The findings trained on each: those of its experience that its hospital labels.
+    labelled : bool array [n, findings]
+        The findings that its hospital labels, in whatever experience.
+    """
+
+    rows: NDArray[np.int64]
+    trains: NDArray[np.bool_]
+    labelled: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Where each image of a manifest belongs.
+    """Where each image of a manifest belongs, and who trains on it when.
 
     Parameters
     ----------
@@ -38,28 +65,78 @@ class Scenario:
         Position in `sites`, and the experience, of each row of the manifest.
     split : str array [images]
         ``train``, ``val`` or ``test``.
+    plan : tuple[SitePlan, ...]
+        For each site, the experiences that it trains at each step of the stream.
+    labelled : bool array [images, findings]
+        The findings that the hospital of each image labels.
     """
 
     sites: tuple[str, ...]
     findings: tuple[str, ...]
-    trained: tuple[tuple[str, ...], ...]
+    trained: Groups
     site: NDArray[np.int64]
     experience: NDArray[np.int64]
     split: NDArray[np.str_]
+    plan: tuple[SitePlan, ...]
+    labelled: NDArray[np.bool_]
 
     @property
     def experiences(self) -> int:
-        """The length of the stream."""
+        """How many experiences there are to test on."""
         return len(self.trained)
+
+    @property
+    def steps(self) -> int:
+        """The length of the stream."""
+        return len(self.plan[0])
+
+    @property
+    def withholds(self) -> bool:
+        """Whether some experience does not train some finding."""
+        return not bool(self._trains.all())
 
     def shard(self, site: str, experience: int, split: str) -> NDArray[np.int64]:
         """Return the manifest rows, ascending, of one site, experience and split."""
-        here = (self.site == self.sites.index(site)) & (self.experience == experience)
-        return np.flatnonzero(here & (self.split == split))
+        return self._shards.get((self._positions[site], experience, split), _NO_ROWS)
 
     def rows(self, site: str, split: str) -> NDArray[np.int64]:
         """Return the manifest rows, ascending, of one site and split over all experiences."""
-        return np.flatnonzero((self.site == self.sites.index(site)) & (self.split == split))
+        return self._union(site, range(self.experiences), split)
+
+    def lesson(self, site: str, step: int) -> Lesson:
+        """Return what one site trains at one step; no rows where it is absent."""
+        rows = self._union(site, self.plan[self._positions[site]][step], "train")
+        labelled = self.labelled[rows]
+        return Lesson(rows, self._trains[self.experience[rows]] & labelled, labelled)
+
+    def _union(self, site: str, experiences: Iterable[int], split: str) -> NDArray[np.int64]:
+        return np.sort(
+            np.concatenate([_NO_ROWS, *(self.shard(site, e, split) for e in experiences)])
+        )
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.sites)}
+
+    @cached_property
+    def _trains(self) -> NDArray[np.bool_]:
+        """Which findings each experience trains: [experiences, findings]."""
+        return np.array([[name in each for name in self.findings] for each in self.trained])
+
+    @cached_property
+    def _shards(self) -> dict[tuple[int, int, str], NDArray[np.int64]]:
+        """Rows by site, experience and split, found in one pass over the manifest."""
+        names, split = np.unique(self.split, return_inverse=True)
+        order = np.lexsort((split, self.experience, self.site))
+        keys = np.stack([self.site, self.experience, split])[:, order]
+        starts = np.flatnonzero(np.any(np.diff(keys, prepend=-1) != 0, axis=0))
+        return {
+            (int(keys[0, start]), int(keys[1, start]), str(names[keys[2, start]])): rows
+            for start, rows in zip(starts, np.split(order, starts[1:]), strict=True)
+        }
+
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 def build_scenario(
@@ -79,15 +156,16 @@ def build_scenario(
     Raises
     ------
     UserError
-        The manifest cannot be cut as asked.
+        The manifest cannot be cut as asked, or groups or schedule do not fit it.
     """
+    trained = SCENARIOS[config.scenario](config, findings)
     names, site = PARTITIONS[config.partition](table, findings, sites, config)
-    trained = SCENARIOS[config.scenario](findings, config.experiences)
+    schedule = SCHEDULES[config.schedule](config, len(names), len(trained), len(findings))
+    _check_patients(table, names, site, len(trained))
     experience = _cut_into_experiences(table, site, len(trained), config.seed)
     split = table["split"].to_numpy(dtype=np.str_)
-    scenario = Scenario(names, findings, trained, site, experience, split)
-    _check_not_empty(scenario)
-    return scenario
+    labelled = schedule.labelled[site]
+    return Scenario(names, findings, trained, site, experience, split, schedule.plan, labelled)
 
 
 def _cut_into_experiences(
@@ -109,21 +187,35 @@ def _chunks(images: NDArray[np.int64], chunks: int, rng: np.random.Generator) ->
     order = rng.permutation(len(images))
     # A patient belongs where the middle of its images falls.
     middle = np.cumsum(images[order]) - images[order] / 2
+    queue = (middle * chunks / images.sum()).astype(np.int64)
+    if len(images) >= chunks:
+        queue = _without_gaps(queue, chunks)
     chunk = np.empty(len(images), dtype=np.int64)
-    chunk[order] = (middle * chunks / images.sum()).astype(np.int64)
+    chunk[order] = queue
     return chunk
 
 
-def _check_not_empty(scenario: Scenario) -> None:
+def _without_gaps(queue: NDArray[np.int64], chunks: int) -> NDArray[np.int64]:
+    """Move as few patients as it takes for no chunk to be empty, where one has many images."""
+    place = np.arange(len(queue))
+    steps_of_one = place + np.minimum.accumulate(np.minimum(queue - place, 0))
+    return np.maximum(steps_of_one, place + chunks - len(queue))
+
+
+def _check_patients(
+    table: pd.DataFrame, names: tuple[str, ...], site: NDArray[np.int64], experiences: int
+) -> None:
     for split in ("train", "test"):
-        if not np.any(scenario.split == split):
+        if not (table["split"] == split).any():
             raise UserError(
                 f"The manifest has no '{split}' images: give some rows split = {split}."
             )
-    train = scenario.split == "train"
-    missing = set(range(scenario.experiences)) - set(scenario.experience[train].tolist())
-    if missing:
-        raise UserError(
-            f"Experience {min(missing) + 1} of {scenario.experiences} would have no training image "
-            "at any site: ask for fewer experiences, or bring more patients."
-        )
+    train = (table["split"] == "train").to_numpy()
+    patients = table["patient"][train].groupby(site[train]).nunique()
+    for position, name in enumerate(names):
+        if (count := int(patients.get(position, 0))) < experiences:
+            raise UserError(
+                f"Site '{name}' has too few training patients for {experiences} experiences, which "
+                f"need one each: {count}. Set fewer experiences, or another partition, alpha or "
+                "seed."
+            )

@@ -85,7 +85,9 @@ def test_dirichlet_makes_sites_differ_more_the_smaller_alpha_is():
         table = table_of(2000)
         spreads = []
         for seed in range(5):
-            scenario = scenario_of(table, 4, partition="dirichlet", alpha=alpha, seed=seed)
+            scenario = scenario_of(
+                table, 4, partition="dirichlet", alpha=alpha, seed=seed, experiences=1
+            )
             rates = table.groupby(scenario.site)[list(FINDINGS)].mean()
             spreads.append(rates.std().mean())
         return float(np.mean(spreads))
@@ -96,7 +98,11 @@ def test_dirichlet_makes_sites_differ_more_the_smaller_alpha_is():
 @pytest.mark.parametrize(
     ("values", "sites", "words"),
     [
-        ({"experiences": 500}, 2, ["no training image", "fewer experiences"]),
+        (
+            {"experiences": 500},
+            2,
+            ["Site 'hospital 0'", "patients for 500 experiences", "Set fewer"],
+        ),
         ({}, 3, ["2 sites", "3", "--sites 2"]),
         ({"scenario": "data-incremntal"}, 2, ["Did you mean 'data-incremental'?"]),
     ],
@@ -119,6 +125,6 @@ def test_a_manifest_without_test_images_is_refused():
 
 @pytest.mark.parametrize("name", list(SCENARIOS))
 def test_every_scenario_names_known_findings_for_each_experience(name):
-    trained = SCENARIOS[name](FINDINGS, 3)
+    trained = SCENARIOS[name](RunConfig(scenario=name, experiences=3), FINDINGS)
     assert len(trained) == 3
     assert all(set(each) <= set(FINDINGS) and each for each in trained)
