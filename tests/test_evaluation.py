@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 from torchmetrics.functional.classification import binary_auroc
 
@@ -12,6 +13,8 @@ from fedretune.errors import UserError
 from fedretune.evaluation import (
     BINS,
     COARSE_BINS,
+    DECISION,
+    EVEN_SHARE,
     RULES,
     bin_edges,
     coarse_grid,
@@ -124,6 +127,7 @@ def test_edges_increase_and_reach_both_ends(sites: list[Site]) -> None:
     assert (np.diff(edges) > 0).all()
     assert (edges[..., 0] == -2).all()
     assert (edges[..., -1] == 2).all()
+    assert (edges == np.float32(DECISION)).any(-1).all()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -230,10 +234,44 @@ def test_replies_of_the_default_run_stay_under_64_kib() -> None:
     assert counts.nbytes == 56_000
 
 
-def test_the_coarse_grid_has_an_edge_at_zero_and_spans_what_cosines_can_be() -> None:
+def test_the_coarse_grid_parts_at_the_decision_and_spans_what_cosines_can_be() -> None:
     grid = coarse_grid()
-    assert (grid[:, COARSE_BINS // 2] == 0).all()
+    assert (grid[:, COARSE_BINS // 2] == DECISION).all()
     assert grid[:, [0, -1]].tolist() == [[-2, 2], [-1, 1]]
+    assert (np.diff(grid) > 0).all()
+
+
+@given(
+    arrays(np.float32, (50, 1), elements=st.floats(-3, 3, width=32)),
+    arrays(np.float64, (50, 1), elements=st.sampled_from([0.0, 1.0, np.nan])),
+)
+def test_an_edge_parts_scores_above_zero_from_the_rest(
+    score: np.ndarray, label: np.ndarray
+) -> None:
+    score[abs(score) < DECISION] = 0  # what is not a normal number counts as 0
+    scores = dict.fromkeys(RULES, score)
+    edges = bin_edges(coarse_histogram(scores, label))
+    counts = histograms(scores, label, np.zeros(50, int), edges, 1)[:, 0, 0]
+    above = edges[:, 0, :-1] > 0
+    for r in range(len(RULES)):
+        positive = [((score > 0) & (label == value)).sum() for value in (0, 1)]
+        assert (counts[r] * above[r]).sum(1).tolist() == positive
+
+
+@pytest.mark.parametrize("bins", [2, 3, 6, 17, 100])
+def test_any_number_of_bins_from_two_can_be_asked_for(bins: int) -> None:
+    site = draw_sites(0, 1, 500, 0.2, 0.1, "normal")[0]
+    edges = bin_edges(coarse_histogram(site.scores, site.label), bins)
+    assert edges.shape == (2, 1, bins + 1)
+    assert (np.diff(edges) > 0).all()
+
+
+def test_no_bin_holds_many_more_images_than_its_share() -> None:
+    site = draw_sites(0, 1, 3000, 0.01, 0.1, "normal")[0]
+    _, counts = counted([site])
+    share = 1 / (BINS // EVEN_SHARE)
+    cell = 0.05  # of the images, in the fullest cell of the coarse grid
+    assert counts.sum(axis=(0, 2, 4))[:, 0].max() / 3000 < share + cell
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
