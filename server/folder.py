@@ -36,6 +36,26 @@ TABLES = {
         "negatives",
         "auroc",
     ),
+    "measures.csv": (
+        "model",
+        "after_experience",
+        "site",
+        "experience",
+        "finding",
+        "scoring",
+        "average_precision",
+        "f1",
+        "ece",
+    ),
+    "findings.csv": (
+        "model",
+        "after_experience",
+        "finding",
+        "scoring",
+        "positives",
+        "negatives",
+        "auroc",
+    ),
     "traffic.csv": ("experience", "round", "site", "kind", "direction", "bytes"),
     "sites.csv": ("site", "experience", "round", "status", "reason"),
 }
@@ -81,7 +101,7 @@ class RunFolder:
 
     def site(self, site: str, experience: int, round_: int, status: str, reason: str) -> None:
         """Append a line to ``sites.csv``, and an event if the site is not part of this step."""
-        self._append_rows("sites.csv", [(site, experience, round_, status, reason)])
+        self.rows("sites.csv", [(site, experience, round_, status, reason)])
         if status not in ("joined", "trained"):
             where = {"experience": experience, "round": round_}
             self.event("site", site=site, status=status, reason=reason, **where)
@@ -90,11 +110,12 @@ class RunFolder:
         self, site: str, experience: int, round_: int, kind: str, direction: str, size: int
     ) -> None:
         """Append one message's bytes to the ledger, ``traffic.csv``."""
-        self._append_rows("traffic.csv", [(experience, round_, site, kind, direction, size)])
+        self.rows("traffic.csv", [(experience, round_, site, kind, direction, size)])
 
-    def auroc(self, rows: Iterable[tuple[object, ...]]) -> None:
-        """Append rows to ``auroc.csv``; see `TABLES` for the columns."""
-        self._append_rows("auroc.csv", rows)
+    def rows(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Append rows to a table; see `TABLES` for its columns."""
+        with (self.path / table).open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
     def seconds(self) -> float:
         """Return the seconds spent on the run, those before a resume included."""
@@ -135,10 +156,6 @@ class RunFolder:
         for table, columns in TABLES.items():
             os.truncate(self.path / table, len(",".join(columns)) + 1 if columns else 0)
         return 0, {}
-
-    def _append_rows(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
-        with (self.path / table).open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
 
     def _append(self, table: str, text: str) -> None:
         with (self.path / table).open("a", newline="") as file:

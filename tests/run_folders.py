@@ -4,6 +4,8 @@ FILES = {
     "config.toml",
     "metrics.jsonl",
     "auroc.csv",
+    "measures.csv",
+    "findings.csv",
     "traffic.csv",
     "sites.csv",
     "checkpoints",
