@@ -5,6 +5,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from clients.guard import content_of, guarded
+from clients.memory import SiteMemory
 from clients.site import Site
 from clients.world import open_world
 from fedretune.errors import UserError
@@ -43,10 +44,13 @@ def query(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train the global adaptor on this site's shard."""
-    arrays, metrics = open_site(context).train(
+    site = open_site(context)
+    run = str(message.content.config_records["position"]["run"])
+    arrays, metrics = site.train(
         _arrays(message, "adaptor") or {},
         _position(message, "experience"),
         _position(message, "round"),
+        SiteMemory.of(site.world.config.out, run, site.name),
     )
     return Message(content_of({"adaptor": arrays}, {"metrics": metrics}), reply_to=message)
 

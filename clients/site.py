@@ -1,15 +1,18 @@
 """One hospital: its shards of the stream, and what it does with an adaptor."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 import fedretune
+from clients.memory import SiteMemory
 from clients.world import World
-from fedretune.adaptors import Adaptor, build, load_arrays, to_arrays
+from fedretune.adaptors import Model, build, load_arrays, to_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import coarse_histogram, histograms
+from fedretune.methods.method import Memory, Visit
 from fedretune.objectives.difference import scores
 from fedretune.seeds import derive_seed
 from fedretune.training import TrainingSettings, train
@@ -37,12 +40,20 @@ class Site:
             "adaptor": world.adaptor.fingerprint,
             "dim": world.adaptor.dim,
             "findings": list(world.scenario.findings),
-            "train-examples": self._examples("train"),
-            "test-examples": self._examples(world.config.evaluation_split),
+            "train-examples": [
+                len(world.scenario.lesson(self.name, step).rows)
+                for step in range(world.scenario.steps)
+            ],
+            "test-examples": [
+                len(world.scenario.shard(self.name, experience, world.config.evaluation_split))
+                for experience in range(world.scenario.experiences)
+            ],
         }
 
-    def train(self, arrays: Arrays, experience: int, round_: int) -> tuple[Arrays, Scalars]:
-        """Train the global adaptor on this experience's shard.
+    def train(
+        self, arrays: Arrays, experience: int, round_: int, memory: SiteMemory
+    ) -> tuple[Arrays, Scalars]:
+        """Train the global adaptor on what this site trains at this step of the stream.
 
         Parameters
         ----------
@@ -50,36 +61,77 @@ class Site:
             The global adaptor.
         experience, round_ : int
             Where the run is.
+        memory : SiteMemory
+            What the method's remedies remember, read and written here.
 
         Returns
         -------
         The trained adaptor, and the scalars of a training reply.
         """
-        world = self.world
-        shard = world.scenario.shard(self.name, experience, "train")
-        if not len(shard):
+        world, config = self.world, self.world.config
+        visit = self._visit(arrays, experience)
+        images = len(visit.images)
+        remembered = self._begin(visit, memory)
+        visit = _with_rows(visit, [each.rows(remembered) for each in world.remedies])
+        result = train(
+            visit.model,
+            visit.images,
+            visit.labels,
+            world.prompts,
+            self._settings(),
+            derive_seed(config.seed, "train", self.name, experience, round_),
+            [term for each in world.remedies for term in each.terms(remembered, visit)],
+        )
+        if round_ == config.rounds - 1 and world.remedies:
+            self._end(replace(self._visit(arrays, experience), model=visit.model), memory)
+        metrics: Scalars = {
+            "experience": experience,
+            "round": round_,
+            "num-examples": images,
+            "loss": result.loss,
+        }
+        return to_arrays(visit.model), metrics
+
+    def _visit(self, arrays: Arrays, experience: int) -> Visit:
+        """Return the images, labels and adaptor that this site trains at a step."""
+        world, config = self.world, self.world.config
+        lesson = world.scenario.lesson(self.name, experience)
+        if not len(lesson.rows):
             raise UserError(
                 f"Site '{self.name}' has no image in experience {experience + 1}.",
                 public="no images in this experience",
             )
-        adaptor = self._adaptor(arrays)
-        labels = world.labels[shard].copy()
-        labels[:, self._not_trained(experience)] = np.nan
-        result = train(
-            adaptor,
-            torch.from_numpy(world.embeddings.take(shard)),
+        labels = world.labels[lesson.rows].copy()
+        labels[~lesson.trains] = 0.0 if config.unlabelled == "negative" else np.nan
+        labels[~lesson.labelled] = np.nan
+        return Visit(
+            self._adaptor(arrays),
+            torch.from_numpy(world.embeddings.take(lesson.rows)),
             torch.from_numpy(labels),
+            torch.from_numpy(lesson.trains),
             world.prompts,
-            self._settings(),
-            derive_seed(world.config.seed, "train", self.name, experience, round_),
+            config.pooling,
+            experience,
+            derive_seed(config.seed, "visit", self.name, experience),
         )
-        metrics: Scalars = {
-            "experience": experience,
-            "round": round_,
-            "num-examples": result.examples,
-            "loss": result.loss,
-        }
-        return to_arrays(adaptor), metrics
+
+    def _begin(self, visit: Visit, memory: SiteMemory) -> Memory:
+        """Return what is remembered in this experience; on its first round, the hooks decide."""
+        if not self.world.remedies:
+            return {}
+        remembered = memory.begun(visit.experience)
+        if remembered is None:
+            remembered = memory.latest(visit.experience)
+            for remedy in self.world.remedies:
+                remembered = remedy.before(remembered, visit)
+            memory.begin(visit.experience, remembered)
+        return remembered
+
+    def _end(self, visit: Visit, memory: SiteMemory) -> None:
+        remembered = memory.begun(visit.experience) or {}
+        for remedy in self.world.remedies:
+            remembered = remedy.after(remembered, visit)
+        memory.end(visit.experience, remembered)
 
     def coarse(self, arrays: Arrays | None) -> Arrays:
         """Return where the scores lie; the server chooses the histograms' edges from it."""
@@ -115,23 +167,27 @@ class Site:
             found = scores(adaptor, images, world.prompts, world.config.pooling)
         return {rule: score.numpy() for rule, score in found.items()}
 
-    def _adaptor(self, arrays: Arrays) -> Adaptor:
+    def _adaptor(self, arrays: Arrays) -> Model:
         adaptor = build(self.world.adaptor, seed=0)
         load_arrays(adaptor, arrays)
         return adaptor
 
-    def _examples(self, split: str) -> list[int]:
-        scenario = self.world.scenario
-        return [len(scenario.shard(self.name, e, split)) for e in range(scenario.experiences)]
-
-    def _not_trained(self, experience: int) -> list[int]:
-        trained = self.world.scenario.trained[experience]
-        return [
-            column
-            for column, finding in enumerate(self.world.scenario.findings)
-            if finding not in trained
-        ]
-
     def _settings(self) -> TrainingSettings:
         config = self.world.config
         return TrainingSettings(**config.train.model_dump(), pooling=config.pooling)
+
+
+def _with_rows(visit: Visit, extra: Sequence[tuple[Array, Array] | None]) -> Visit:
+    """Return a visit with more rows, whose every label counts as trained."""
+    given = [rows for rows in extra if rows is not None]
+    if not given:
+        return visit
+    images, labels = zip(
+        *[[torch.from_numpy(each) for each in rows] for rows in given], strict=True
+    )
+    return replace(
+        visit,
+        images=torch.cat([visit.images, *images]),
+        labels=torch.cat([visit.labels, *labels]),
+        trains=torch.cat([visit.trains, *(~each.isnan() for each in labels)]),
+    )

@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedretune.adaptors import AdaptorSpec
+from fedretune.adaptors import Spec
 from fedretune.data.manifest import Manifest, check_images, load_manifest
 from fedretune.data.phantoms import default_manifest
 from fedretune.embeddings import Embeddings, Progress, embed_images, embed_prompts
+from fedretune.errors import UserError
+from fedretune.methods import Remedy
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.prompts import PromptSet, load_prompts
 from scenarios import RunConfig, Scenario, build_scenario
 from scenarios.partitions import DEFAULT_SITES
+from scenarios.views import at_once, pooled
 
 #: The manifest's name that stands for the data that FedRETune draws itself.
 PHANTOMS = "phantoms"
@@ -34,22 +37,29 @@ class World:
     manifest : Manifest
     labels : float32 array [images, findings]
         1, 0 or NaN where unlabelled.
+    hospitals : int
+        How many hospitals the images are dealt to, also where one site holds all.
     scenario : Scenario
+        As the method sees it.
     embeddings : Embeddings
         One frozen vector an image.
     prompt_set : PromptSet
     prompts : PromptEmbeddings
-    adaptor : AdaptorSpec
+    adaptor : Spec
+        What is trained: the config's adaptor, or the method's probe.
+    remedies : tuple[Remedy, ...]
     """
 
     config: RunConfig
     manifest: Manifest
     labels: NDArray[np.float32]
+    hospitals: int
     scenario: Scenario
     embeddings: Embeddings
     prompt_set: PromptSet
     prompts: PromptEmbeddings
-    adaptor: AdaptorSpec
+    adaptor: Spec
+    remedies: tuple[Remedy, ...] = ()
 
 
 @lru_cache(maxsize=2)
@@ -77,7 +87,7 @@ def make_world(config: RunConfig, sites: int, progress: Progress | None = None) 
     sites = config.sites or sites
     manifest = load_manifest(_manifest_path(config, sites))
     check_images(manifest)
-    scenario = build_scenario(config, manifest.table, manifest.findings, sites)
+    hospitals = build_scenario(config, manifest.table, manifest.findings, sites)
     prompt_set = load_prompts(config.prompts)
     prompts = embed_prompts(
         prompt_set,
@@ -97,12 +107,49 @@ def make_world(config: RunConfig, sites: int, progress: Progress | None = None) 
         config,
         manifest,
         manifest.labels(config.uncertain),
-        scenario,
+        len(hospitals.sites),
+        arrange(config, hospitals),
         embeddings,
         prompt_set,
         prompts,
-        config.adaptor.spec(embeddings.info.dim),
+        config.spec(embeddings.info.dim, len(manifest.findings)),
+        config.remedies(),
     )
+
+
+def arrange(config: RunConfig, scenario: Scenario) -> Scenario:
+    """Return the scenario as the config's method sees it: the stream, or everything at once.
+
+    Raises
+    ------
+    UserError
+        The method makes no sense in this scenario.
+    """
+    how = config.how
+    if how.order == "at-once-withheld" and not scenario.withholds:
+        raise UserError(
+            f"Scenario '{config.scenario}' withholds no label, so that method '{config.method}' is "
+            "'joint' there: use that, or another scenario."
+        )
+    if how.order.startswith("at-once"):
+        scenario = at_once(scenario, withheld=how.order == "at-once-withheld")
+    if how.arrangement == "central":
+        scenario = pooled(scenario)
+    _check_shards(config, scenario)
+    return scenario
+
+
+def _check_shards(config: RunConfig, scenario: Scenario) -> None:
+    least = max((each.least_shard() for each in config.remedies()), default=1)
+    for site in scenario.sites:
+        for step in range(scenario.steps):
+            images = len(scenario.lesson(site, step).rows)
+            if 0 < images < least:
+                raise UserError(
+                    f"remedy.replay is {least}, and site '{site}' has {images} images in "
+                    f"experience {step + 1}: a buffer may be no larger than the smallest shard; "
+                    f"set remedy.replay to {images} or less, or fewer sites or experiences."
+                )
 
 
 def _manifest_path(config: RunConfig, sites: int) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedretune.adaptors import AdaptorSpec
+from fedretune.adaptors import Spec
 from fedretune.evaluation import COARSE_BINS, RULES
 
 Scalar = int | float | str
@@ -75,7 +75,7 @@ HANDSHAKE = Schema(
 )
 
 
-def train_schema(adaptor: AdaptorSpec) -> Schema:
+def train_schema(adaptor: Spec) -> Schema:
     """Return what a training reply holds: the adaptor's tensors and four numbers."""
     tensors = {name: Tensor(shape, (dtype,)) for name, (shape, dtype) in adaptor.tensors().items()}
     metrics = {**_POSITION, "num-examples": int, "loss": float}

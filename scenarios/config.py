@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedretune.adaptors import AdaptorSpec
+from fedretune.adaptors import AdaptorSpec, Spec
 from fedretune.errors import UserError, one_of
+from fedretune.methods import Method, Remedy, method_of, remedies_of
 
 RECIPES = Path(__file__).parent / "recipes"
 Scalar = str | int | float | bool
@@ -32,9 +33,9 @@ class AdaptorConfig(_Table):
     residual: bool = True
     scale: str = "learnable"
 
-    def spec(self, dim: int) -> AdaptorSpec:
-        """Return the adaptor for a backbone of `dim` dimensions. Raises `UserError`."""
-        return AdaptorSpec(self.kind, self.wiring, dim, self.residual, self.scale)
+    def spec(self, dim: int, findings: int) -> AdaptorSpec:
+        """Return the adaptor for a backbone's dimensions. Raises `UserError`."""
+        return AdaptorSpec(self.kind, self.wiring, dim, self.residual, self.scale, findings)
 
 
 class TrainConfig(_Table):
@@ -108,8 +109,26 @@ class RunConfig(_Table):
                 if given[key] == DEFAULTS[key]:
                     given[key] = value
         config = _validated(given)
-        config.adaptor.spec(dim=1)  # kinds, wirings and scales have their own list of names
+        config.spec(dim=1, findings=1)  # methods and adaptors have their own lists of names
         return config
+
+    @property
+    def how(self) -> Method:
+        """The method that `method` names."""
+        return method_of(self.method)
+
+    @property
+    def nodes(self) -> int:
+        """How many Flower nodes take part; 0 where that is not known."""
+        return 1 if self.how.arrangement == "central" else self.sites
+
+    def spec(self, dim: int, findings: int) -> Spec:
+        """Return what is trained, for a backbone's dimensions. Raises `UserError`."""
+        return self.how.spec(self.adaptor.spec, dim, findings)
+
+    def remedies(self) -> tuple[Remedy, ...]:
+        """Return the method's remedies, with their strengths."""
+        return remedies_of(self.how, self.remedy.model_dump())
 
     def to_flat(self) -> dict[str, Scalar]:
         """Return the flat keys and scalar values that `from_flat` takes."""

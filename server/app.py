@@ -15,8 +15,9 @@ from fedretune.errors import UserError
 from scenarios import RunConfig
 from server.federation import Federation, Terms
 from server.folder import RunFolder
-from server.stream import Arrays, Stream
-from server.summary import write_adaptors, write_failure, write_summary
+from server.models import Models, unflatten, write_models
+from server.stream import Stream
+from server.summary import write_failure, write_summary
 
 #: Keys that may differ when a run is resumed: they change no figure.
 MAY_DIFFER = {"resume", "out", "name", "device", "allow-hub", "round-timeout", "quorum"}
@@ -28,30 +29,30 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the stream that the run config describes. Raises `UserError`."""
     config = RunConfig.from_flat(context.run_config)
-    folder, done, arrays = open_folder(config)
+    folder, done, models = open_folder(config)
     try:
         federation = Federation(grid, folder, config.round_timeout)
-        terms = federation.gather(config.sites)
+        terms = federation.gather(config.nodes)
         folder.write_config(_resolved(config, terms))
         folder.event(
             "start",
             sites=sorted(federation.members),
-            experiences=terms.experiences,
+            experiences=terms.steps,
             rounds=config.rounds,
             step=done,
         )
         stream = Stream(config, federation, terms, folder)
-        arrays = stream.run(done, arrays)
+        models = stream.run(done, models)
     except UserError as error:
         write_failure(folder, str(error))
         raise
-    write_adaptors(folder, stream.spec, arrays, config)
+    write_models(folder.path, stream.spec, models, config)
     write_summary(folder, config, terms, sorted(federation.members))
     folder.event("end", folder=str(folder.path))
 
 
-def open_folder(config: RunConfig) -> tuple[RunFolder, int, Arrays]:
-    """Create the run folder, or reopen it: the folder, the steps done, and the adaptor then.
+def open_folder(config: RunConfig) -> tuple[RunFolder, int, Models]:
+    """Create the run folder, or reopen it: the folder, the steps done, and the adaptors then.
 
     Raises
     ------
@@ -67,7 +68,8 @@ def open_folder(config: RunConfig) -> tuple[RunFolder, int, Arrays]:
     check_resumable(folder.path, config)
     # It told why the run stopped, which is no longer so.
     (folder.path / "summary.json").unlink(missing_ok=True)
-    return folder, *folder.restore()
+    done, tensors = folder.restore()
+    return folder, done, unflatten(tensors)
 
 
 def check_resumable(path: Path, config: RunConfig) -> None:

@@ -49,6 +49,7 @@ class Terms:
     adaptor: str
     dim: int
     findings: tuple[str, ...]
+    steps: int
     experiences: int
 
     def differences(self, other: "Terms") -> str:
@@ -220,15 +221,19 @@ def payload_bytes(content: RecordDict) -> int:
 
 
 def content_of(
-    arrays: Mapping[str, Mapping[str, wire.Array]], experience: int, round_: int
+    arrays: Mapping[str, Mapping[str, wire.Array]], experience: int, round_: int, run: str
 ) -> Callable[[], RecordDict]:
     """Return a maker of messages' contents: the arrays are serialized once for all sites."""
     records = {
         record: ArrayRecord({name: Array(value) for name, value in values.items()})
         for record, values in arrays.items()
     }
-    position = {"experience": experience, "round": round_}
-    return lambda: RecordDict({**records, "position": ConfigRecord(dict(position))})
+    return lambda: RecordDict(
+        {
+            **records,
+            "position": ConfigRecord({"experience": experience, "round": round_, "run": run}),
+        }
+    )
 
 
 def _terms(answer: Mapping[str, wire.Value]) -> Terms:
@@ -239,7 +244,8 @@ def _terms(answer: Mapping[str, wire.Value]) -> Terms:
         **texts,
         dim=int(str(answer["dim"])),
         findings=tuple(str(finding) for finding in findings),
-        experiences=len(_ints(answer, "train")),
+        steps=len(_ints(answer, "train")),
+        experiences=len(_ints(answer, "test")),
     )
 
 

@@ -1,27 +1,28 @@
 """The run: a stream of experiences, rounds inside each, and an evaluation after each.
 
-A run is a fixed list of steps. Each step depends on the global adaptor alone, and leaves a
-checkpoint, so resuming is starting at a later step.
+A run is a fixed list of steps. Each step depends on the adaptors alone, and leaves a checkpoint,
+so resuming is starting at a later step.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from flwr.app import RecordDict
 
 from fedretune import wire
-from fedretune.adaptors import AdaptorSpec, build, load_arrays, to_arrays
+from fedretune.adaptors import Spec, build, load_arrays, to_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import BINS, bin_edges
+from fedretune.methods.method import Order
 from fedretune.seeds import derive_seed
 from scenarios import RunConfig
 from server.aggregation import fedavg
-from server.federation import Federation, Terms, content_of
+from server.federation import Federation, Reply, Terms, content_of
 from server.folder import RunFolder
+from server.models import GLOBAL, Arrays, Models, flatten, model_of
 from server.record import record
-
-Arrays = Mapping[str, wire.Array]
 
 #: Before any training: `zero-shot` is the frozen model, `adapted` the untrained adaptor.
 BEFORE = -1
@@ -37,9 +38,13 @@ class Step:
     model: str = "adapted"
 
 
-def steps(experiences: int, rounds: int) -> list[Step]:
-    """Return the run's steps, in order."""
-    found = [Step("evaluate", BEFORE, model="zero-shot"), Step("evaluate", BEFORE)]
+def steps(order: Order, experiences: int, rounds: int) -> list[Step]:
+    """Return the run's steps, in order; `experiences` is the length of the stream."""
+    found = [Step("evaluate", BEFORE, model="zero-shot")]
+    if order != "zero-shot":
+        found.append(Step("evaluate", BEFORE))
+    if order in ("zero-shot", "untrained"):
+        return found
     for experience in range(experiences):
         found += [Step("train", experience, round_) for round_ in range(rounds)]
         found.append(Step("evaluate", experience))
@@ -56,12 +61,12 @@ class Stream:
     folder: RunFolder
 
     @property
-    def spec(self) -> AdaptorSpec:
-        """The adaptor that travels."""
-        return self.config.adaptor.spec(self.terms.dim)
+    def spec(self) -> Spec:
+        """What is trained and travels."""
+        return self.config.spec(self.terms.dim, len(self.terms.findings))
 
-    def run(self, done: int, arrays: Arrays) -> Arrays:
-        """Take every step after the first `done`; return the last global adaptor.
+    def run(self, done: int, models: Models) -> Models:
+        """Take every step after the first `done`; return the last adaptors.
 
         Raises
         ------
@@ -70,17 +75,17 @@ class Stream:
         """
         if not done:
             seed = derive_seed(self.config.seed, "adaptor")
-            arrays = to_arrays(build(self.spec, seed))
-        todo = steps(self.terms.experiences, self.config.rounds)
+            models = {GLOBAL: to_arrays(build(self.spec, seed))}
+        todo = steps(self.config.how.order, self.terms.steps, self.config.rounds)
         for number, step in enumerate(todo[done:], start=done + 1):
             if step.kind == "train":
-                arrays = self._train(step, arrays)
+                models = self._train(step, models)
             else:
-                self._evaluate(step, arrays)
-            self.folder.checkpoint(number, arrays)
-        return arrays
+                self._evaluate(step, models)
+            self.folder.checkpoint(number, flatten(models))
+        return models
 
-    def _train(self, step: Step, arrays: Arrays) -> Arrays:
+    def _train(self, step: Step, models: Models) -> Models:
         with_images = [
             name
             for name, member in sorted(self.federation.members.items())
@@ -88,53 +93,93 @@ class Stream:
         ]
         for name in sorted(set(self.federation.members) - set(with_images)):
             self.folder.site(name, step.experience, step.round, "no-images", "sits this round out")
-        content = content_of({"adaptor": arrays}, step.experience, step.round)
+        if not with_images:
+            return models
         replies = self.federation.ask(
             "train",
-            {name: content() for name in with_images},
+            self._contents(step, with_images, models),
             wire.train_schema(self.spec),
             step.experience,
             step.round,
         )
         self._check_quorum(len(replies), len(with_images), step)
-        metrics = {name: reply.scalars["metrics"] for name, reply in replies.items()}
-        examples = {name: int(str(values["num-examples"])) for name, values in metrics.items()}
+        examples = {
+            name: int(str(reply.scalars["metrics"]["num-examples"]))
+            for name, reply in replies.items()
+        }
+        self._tell_round(step, replies, examples, asked=len(with_images))
+        trained = {name: reply.arrays["adaptor"] for name, reply in replies.items()}
+        if self.config.how.arrangement == "local":
+            return {**models, **trained}
+        return {GLOBAL: fedavg({name: (examples[name], trained[name]) for name in trained})}
+
+    def _contents(
+        self, step: Step, sites: list[str], models: Models | None, **more: Arrays
+    ) -> dict[str, RecordDict]:
+        """Return a message's content for each site: its adaptor, and arrays for all.
+
+        An adaptor is serialized once for all the sites that work with it; without `models` none
+        is sent.
+        """
+        makers: dict[int, Callable[[], RecordDict]] = {}
+        contents = {}
+        for site in sites:
+            sent = dict(more) if models is None else {**more, "adaptor": model_of(models, site)}
+            key = id(sent.get("adaptor"))
+            if key not in makers:
+                makers[key] = content_of(sent, step.experience, step.round, self.folder.path.name)
+            contents[site] = makers[key]()
+        return contents
+
+    def _tell_round(
+        self, step: Step, replies: Mapping[str, Reply], examples: Mapping[str, int], asked: int
+    ) -> None:
         for name in replies:
             self.folder.site(name, step.experience, step.round, "trained", "")
+        losses = {
+            name: float(str(each.scalars["metrics"]["loss"])) for name, each in replies.items()
+        }
         total = sum(examples.values())
         self.folder.event(
             "round",
             experience=step.experience,
             round=step.round,
             sites=len(replies),
-            asked=len(with_images),
+            asked=asked,
             examples=total,
-            loss=sum(float(str(metrics[n]["loss"])) * examples[n] for n in replies) / total,
+            loss=sum(losses[name] * examples[name] for name in replies) / total,
             seconds=round(self.folder.seconds(), 3),
         )
-        return fedavg({n: (examples[n], replies[n].arrays["adaptor"]) for n in replies})
 
-    def _evaluate(self, step: Step, arrays: Arrays) -> None:
+    def _evaluate(self, step: Step, models: Models) -> None:
         """Ask where the scores lie, choose edges for all, ask for the counts between them."""
-        sent = {} if step.model == "zero-shot" else {"adaptor": arrays}
-        coarse = self._counts(
-            step, "coarse", sent, wire.coarse_schema(len(self.terms.findings)), "coarse"
-        )
+        sent = None if step.model == "zero-shot" else models
+        schema = wire.coarse_schema(len(self.terms.findings))
+        coarse = self._counts(step, "coarse", sent, schema, "coarse")
         edges = bin_edges(_sum(coarse), BINS)
         counts = self._counts(
             step,
             "histograms",
-            {**sent, "edges": {"edges": edges}},
+            sent,
             wire.histogram_schema(self.terms.experiences, len(self.terms.findings), BINS),
             "counts",
+            edges={"edges": edges},
         )
         pooled = {**counts, "pooled": _sum(counts)}
-        record(self.folder, self.terms, step, pooled, edges, self._scale(step, arrays))
+        record(self.folder, self.terms, step, pooled, edges, self._scale(step, models))
 
-    def _scale(self, step: Step, arrays: Arrays) -> float:
-        """Return what turns a difference of cosines into the evaluated model's logit."""
+    def _scale(self, step: Step, models: Models) -> float:
+        """Return what turns a difference of cosines into the evaluated model's logit.
+
+        Where each site has an adaptor of its own, the mean of theirs.
+        """
         if step.model == "zero-shot":
             return 1.0
+        sites = self.federation.members
+        scales = [self._scale_of(model_of(models, site)) for site in sites]
+        return sum(scales) / len(scales)
+
+    def _scale_of(self, arrays: Arrays) -> float:
         adaptor = build(self.spec, seed=0)
         load_arrays(adaptor, arrays)
         return float(adaptor.logit_scale().detach())
@@ -143,19 +188,18 @@ class Stream:
         self,
         step: Step,
         action: str,
-        sent: Mapping[str, Arrays],
+        models: Models | None,
         schema: wire.Schema,
         name: str,
+        **more: Arrays,
     ) -> dict[str, wire.Array]:
         members = [
             site
             for site, member in sorted(self.federation.members.items())
             if sum(member.test_examples)
         ]
-        content = content_of(sent, step.experience, -1)
-        replies = self.federation.ask(
-            f"evaluate.{action}", {site: content() for site in members}, schema, step.experience
-        )
+        contents = self._contents(step, members, models, **more)
+        replies = self.federation.ask(f"evaluate.{action}", contents, schema, step.experience)
         self._check_quorum(len(replies), len(members), step)
         return {site: reply.arrays["histogram"][name] for site, reply in replies.items()}
 

@@ -1,22 +1,58 @@
 """The end of a run: its adaptor and its figures, all read from the run folder's own tables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fedretune.adaptors import AdaptorSpec, save
 from fedretune.evaluation import RULES
-from fedretune.metrics.forgetting import summarise
+from fedretune.metrics import macro
+from fedretune.metrics.forgetting import summarise, summarise_findings
 from scenarios import RunConfig
 from server.federation import Terms
 from server.folder import RunFolder, write_json
-from server.stream import BEFORE, Arrays
+from server.stream import BEFORE
+
+#: A column of ``measures.csv``, each a figure of the summary.
+MEASURES = ("average_precision", "f1", "ece")
 
 
-def write_summary(folder: RunFolder, config: RunConfig, terms: Terms, sites: list[str]) -> None:
-    """Write ``summary.json`` of a finished run."""
-    pooled = pd.read_csv(folder.path / "auroc.csv").query("site == 'pooled'")
+def write_summary(
+    folder: RunFolder,
+    config: RunConfig,
+    terms: Terms,
+    sites: list[str],
+    first_trained: Mapping[str, int] | None = None,
+) -> None:
+    """Write ``summary.json`` of a finished run.
+
+    Its figures are those of `fedretune.metrics.forgetting.FORMULAS`, null where they are undefined.
+    ``final_auroc`` is of what the run evaluated last: the untrained adaptor or the frozen model,
+    where nothing was trained. The measures are of it too: macro over findings, then the mean over
+    experiences.
+
+    Parameters
+    ----------
+    folder, config, terms, sites
+    first_trained : Mapping[str, int] | None (default: None)
+        For each finding the step of the stream that first trains it; a finding that is never
+        trained is not in it. None: all are from the first step on.
+    """
+    pooled, measures = (
+        pd.read_csv(folder.path / name).query("site == 'pooled'")
+        for name in ("auroc.csv", "measures.csv")
+    )
+    findings = pd.read_csv(folder.path / "findings.csv")
+    since = dict.fromkeys(terms.findings, 0) if first_trained is None else first_trained
+    by_scoring = {
+        rule: {
+            **_figures(_of(pooled, rule)),
+            **_by_finding(_of(findings, rule), since),
+            **_at_the_end(_of(measures, rule)),
+        }
+        for rule in RULES
+    }
     summary: dict[str, Any] = {
         "status": "complete",
         "scenario": config.scenario,
@@ -25,9 +61,9 @@ def write_summary(folder: RunFolder, config: RunConfig, terms: Terms, sites: lis
         "experiences": terms.experiences,
         "rounds": config.rounds,
         "seed": config.seed,
-        **_figures(pooled, "difference"),
+        **by_scoring["difference"],
         "undefined_findings": _undefined(pooled),
-        "by_scoring": {rule: _figures(pooled, rule) for rule in RULES},
+        "by_scoring": by_scoring,
         **_traffic(folder),
         "quarantined": _quarantined(folder),
         "wall_seconds": round(folder.seconds(), 3),
@@ -41,32 +77,60 @@ def write_failure(folder: RunFolder, reason: str) -> None:
     write_json(folder.path / "summary.json", summary)
 
 
-def write_adaptors(folder: RunFolder, spec: AdaptorSpec, arrays: Arrays, config: RunConfig) -> None:
-    """Write ``adaptors.safetensors``: the global adaptor and what it needs to be used again."""
-    metadata = {"backbone": config.backbone, "prompts": config.prompts, "pooling": config.pooling}
-    save(folder.path / "adaptors.safetensors", spec, dict(arrays), metadata)
+def _of(table: pd.DataFrame, rule: str) -> pd.DataFrame:
+    return table[table["scoring"] == rule]
 
 
-def _figures(pooled: pd.DataFrame, rule: str) -> dict[str, Any]:
+def _figures(pooled: pd.DataFrame) -> dict[str, Any]:
     """Return the macro AUROC after each experience and the design's figures made of it."""
-    table = (
-        pooled[pooled["scoring"] == rule]
-        .groupby(["model", "after_experience", "experience"])["auroc"]
-        .mean()
-        .unstack("experience")
-    )
-    after = table.loc["adapted"]
-    trained = after.loc[after.index > BEFORE].to_numpy()
-    figures = summarise(trained)
+    frozen, untrained, trained = _stages(pooled, "experience")
+    last = trained if len(trained) else untrained if len(untrained) else frozen
+    figures = summarise(last, untrained[0] if len(untrained) else None)
     return {
-        "zero_shot_auroc": _json(np.nanmean(table.loc["zero-shot"].to_numpy())),
-        "untrained_auroc": _json(np.nanmean(after.loc[BEFORE].to_numpy())),
+        "zero_shot_auroc": _json(macro(frozen, axis=(0, 1))),
+        "untrained_auroc": _json(macro(untrained, axis=(0, 1))),
         "final_auroc": _json(figures.final),
         "forgetting": _json(figures.forgetting),
         "backward_transfer": _json(figures.backward_transfer),
-        "zero_shot_by_experience": [_json(value) for value in table.loc["zero-shot"].iloc[0]],
+        "forward_transfer": _json(figures.forward_transfer),
+        "zero_shot_by_experience": [_json(value) for row in frozen for value in row],
         "auroc_after_experience": [[_json(value) for value in row] for row in trained],
     }
+
+
+def _by_finding(table: pd.DataFrame, since: Mapping[str, int]) -> dict[str, Any]:
+    """Return what became of each finding since it was first trained, in the mean."""
+    trained = _stages(table, "finding")[2]
+    if not len(trained):
+        return {"trained_final_auroc": None, "finding_forgetting": None}
+    figures = summarise_findings(trained, [since.get(f, -1) for f in table["finding"].unique()])
+    return {
+        "trained_final_auroc": _json(figures.trained_final),
+        "finding_forgetting": _json(figures.forgetting),
+    }
+
+
+def _at_the_end(measures: pd.DataFrame) -> dict[str, float | None]:
+    """Return the other measures of what was evaluated last."""
+    adapted = measures[measures["model"] == "adapted"]
+    latest = adapted if len(adapted) else measures
+    rows = latest[latest["after_experience"] == latest["after_experience"].max()]
+    means = rows.groupby("experience")[list(MEASURES)].mean().mean()
+    return {name: _json(means[name]) for name in MEASURES}
+
+
+def _stages(table: pd.DataFrame, by: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the AUROC of the frozen model, of the untrained adaptor, and after each step.
+
+    Each is ``[rows, experiences]`` or ``[rows, findings]``, as `by` says; a mean of what else
+    there is. A model that was not evaluated has no row.
+    """
+    columns = table[by].unique()
+    means = table.groupby(["model", "after_experience", by])["auroc"].mean().unstack(by)[columns]
+    model, after = (means.index.get_level_values(level) for level in (0, 1))
+    adapted = model == "adapted"
+    stages = (model == "zero-shot", adapted & (after == BEFORE), adapted & (after > BEFORE))
+    return tuple(means[stage].to_numpy() for stage in stages)
 
 
 def _undefined(pooled: pd.DataFrame) -> dict[str, list[int]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clients.world import World
+from clients.world import World, arrange
 from fedretune.backbones import BackboneInfo
 from fedretune.data.manifest import Manifest
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
@@ -58,9 +58,11 @@ def make_world(config: RunConfig, sites: int, patients: int = 160, seed: int = 0
         config,
         manifest,
         labels,
-        build_scenario(config, table, FINDINGS, sites),
+        sites,
+        arrange(config, build_scenario(config, table, FINDINGS, sites)),
         Vectors(vectors.astype(np.float16), info),
         prompt_set,
         PromptEmbeddings(told, torch.from_numpy(noise[1]), FINDINGS),
-        config.adaptor.spec(DIM),
+        config.spec(DIM, len(FINDINGS)),
+        config.remedies(),
     )

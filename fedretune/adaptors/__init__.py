@@ -7,7 +7,7 @@ Light at import: what an adaptor is made of (`AdaptorSpec`) is known without tor
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fedretune.adaptors.files import load as load
     from fedretune.adaptors.files import save as save
     from fedretune.adaptors.module import Adaptor as Adaptor
+    from fedretune.adaptors.module import Model as Model
+    from fedretune.adaptors.module import Probe as Probe
     from fedretune.adaptors.module import build as build
     from fedretune.adaptors.module import load_arrays as load_arrays
     from fedretune.adaptors.module import to_arrays as to_arrays
@@ -32,15 +34,21 @@ ADAPTORS = Registry(
 )
 
 #: Wirings: the modules that each has. `shared` adapts images and prompts by one and the same.
+#: `offsets` is no module but a vector for each finding's positive, and one for its negative
+#: prompts: what one finding learns there, no other finding can overwrite.
 WIRINGS: dict[str, tuple[str, ...]] = {
     "double": ("image", "text"),
     "shared": ("shared",),
     "image": ("image",),
     "text": ("text",),
+    "offsets": ("offsets",),
+    "image+offsets": ("image", "offsets"),
 }
 
 _LAZY = {
     "Adaptor": "module",
+    "Model": "module",
+    "Probe": "module",
     "build": "module",
     "to_arrays": "module",
     "load_arrays": "module",
@@ -55,8 +63,21 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
+class _Described:
+    """A spec's name for itself: what sites compare, and what a file of tensors carries."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of `to_json()`: equal if and only if the specs are."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return canonical JSON: keys sorted, no spaces."""
+        return json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
+
+
 @dataclass(frozen=True)
-class AdaptorSpec:
+class AdaptorSpec(_Described):
     """What an adaptor is: enough to build it, and to tell which tensors it has.
 
     Raises `UserError` for a value that is not allowed.
@@ -75,6 +96,8 @@ class AdaptorSpec:
         What the difference of cosines is multiplied by to give a logit: ``none`` (nothing, as in
         RE-tune's authors' earlier code), ``learnable`` (a parameter that starts at 10) or a
         positive number as text.
+    findings : int (default: 0)
+        How many findings there are: only the wirings with offsets need to know, and must.
     """
 
     kind: str
@@ -82,6 +105,7 @@ class AdaptorSpec:
     dim: int
     residual: bool
     scale: str
+    findings: int = 0
 
     def __post_init__(self) -> None:
         ADAPTORS.check(self.kind)
@@ -91,6 +115,18 @@ class AdaptorSpec:
         if type(self.residual) is not bool:
             raise UserError(f"adaptor.residual is {self.residual!r}; give true or false.")
         object.__setattr__(self, "scale", _canonical_scale(self.scale))
+        self._check_offsets()
+
+    def _check_offsets(self) -> None:
+        if "offsets" not in WIRINGS[self.wiring]:
+            object.__setattr__(self, "findings", 0)  # one fingerprint for one adaptor
+        elif not self.residual:
+            raise UserError(
+                f"adaptor.wiring = {self.wiring} shifts the frozen prompts: set adaptor.residual "
+                "= true."
+            )
+        elif type(self.findings) is not int or self.findings < 1:
+            raise UserError(f"adaptor.findings is {self.findings!r}; give how many there are.")
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return name to (shape, dtype) of every tensor, in `state_dict` order, without torch."""
@@ -99,32 +135,69 @@ class AdaptorSpec:
         if self.scale == "learnable":
             named["log_scale"] = ((1,), "float32")
         for part in WIRINGS[self.wiring]:
-            named |= {f"parts.{part}.{n}": (shape, "float32") for n, shape in shapes.items()}
+            if part == "offsets":
+                named["parts.offsets.weight"] = ((self.findings, 2, self.dim), "float32")
+            else:
+                named |= {f"parts.{part}.{n}": (shape, "float32") for n, shape in shapes.items()}
         return named
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, in hex, of `to_json()`: equal if and only if the specs are."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
-    def to_json(self) -> str:
-        """Return canonical JSON: keys sorted, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+@dataclass(frozen=True)
+class ProbeSpec(_Described):
+    """What a probe is: a multi-label head on the frozen image vector, without any text.
 
-    @classmethod
-    def from_json(cls, text: str) -> "AdaptorSpec":
-        """Read what `to_json` wrote. Raises `UserError` naming what is missing or unknown."""
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"The adaptor's description is not JSON: {error}.") from error
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names:
-            raise UserError(
-                f"The adaptor's description must have exactly the keys {', '.join(sorted(names))}; "
-                f"it is {text[:200]}"
-            )
-        return cls(**values)
+    It travels as an adaptor does. Raises `UserError` for a value that is not allowed.
+
+    Parameters
+    ----------
+    hidden : int
+        Units of the one hidden layer, which all findings share; 0 for a linear probe, whose rows
+        share nothing.
+    dim : int
+        Length of the backbone's vectors.
+    findings : int
+        How many findings it tells apart.
+    """
+
+    hidden: int
+    dim: int
+    findings: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("hidden", 0), ("dim", 1), ("findings", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise UserError(f"probe.{name} is {value!r}; give a whole number from {least}.")
+
+    def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Return name to (shape, dtype) of every tensor, in `state_dict` order, without torch."""
+        layers = [("hidden", self.hidden, self.dim)] if self.hidden else []
+        layers.append(("output", self.findings, self.hidden or self.dim))
+        named: dict[str, tuple[tuple[int, ...], str]] = {}
+        for layer, rows, columns in layers:
+            named[f"{layer}.weight"] = ((rows, columns), "float32")
+            named[f"{layer}.bias"] = ((rows,), "float32")
+        return named
+
+
+#: What is trained and travels.
+Spec = AdaptorSpec | ProbeSpec
+
+
+def spec_from_json(text: str) -> Spec:
+    """Read what a spec's `to_json` wrote. Raises `UserError` naming what it should be."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"The adaptor's description is not JSON: {error}.") from error
+    keys = {kind: {field.name for field in fields(kind)} for kind in (AdaptorSpec, ProbeSpec)}
+    for kind, names in keys.items():
+        if isinstance(values, dict) and set(values) == names:
+            return kind(**values)
+    allowed = ", or ".join(", ".join(sorted(names)) for names in keys.values())
+    raise UserError(
+        f"The adaptor's description must have exactly the keys {allowed}; it is {text[:200]}"
+    )
 
 
 def _canonical_scale(scale: str) -> str:

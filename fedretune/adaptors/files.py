@@ -10,7 +10,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
-from fedretune.adaptors import AdaptorSpec
+from fedretune.adaptors import Spec, spec_from_json
 from fedretune.errors import UserError
 from fedretune.paths import writing
 
@@ -23,7 +23,7 @@ KEY = "fedretune"
 
 def save(
     path: str | Path,
-    spec: AdaptorSpec,
+    spec: Spec,
     arrays: Mapping[str, npt.NDArray[np.float32]],
     metadata: Mapping[str, Any],
 ) -> None:
@@ -33,7 +33,7 @@ def save(
     ----------
     path : str | Path
         Replaced if it exists.
-    spec : AdaptorSpec
+    spec : Spec
     arrays : Mapping[str, ndarray]
         All tensors of `spec`; else `UserError`.
     metadata : Mapping[str, Any]
@@ -50,7 +50,7 @@ def save(
         raise UserError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
-def load(path: str | Path) -> tuple[AdaptorSpec, Arrays, dict[str, Any]]:
+def load(path: str | Path) -> tuple[Spec, Arrays, dict[str, Any]]:
     """Read what `save` wrote: (spec, arrays, metadata).
 
     Raises `UserError` naming the file where it is missing, damaged, or not an adaptor's.
@@ -68,16 +68,16 @@ def load(path: str | Path) -> tuple[AdaptorSpec, Arrays, dict[str, Any]]:
     return spec, {name: arrays[name] for name in spec.tensors()}, metadata
 
 
-def _described(path: str | Path, text: str | None) -> tuple[AdaptorSpec, dict[str, Any]]:
+def _described(path: str | Path, text: str | None) -> tuple[Spec, dict[str, Any]]:
     try:
         about = json.loads(text or "")
         description, metadata = about["adaptor"], about["metadata"]
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: a safetensors file, but not one that FedRETune wrote.") from error
-    return AdaptorSpec.from_json(description), metadata
+    return spec_from_json(description), metadata
 
 
-def check_arrays(spec: AdaptorSpec, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def check_arrays(spec: Spec, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Raise `UserError` naming the first tensor that is missing, unknown or not of its shape."""
     expected = spec.tensors()
     for name in sorted(expected.keys() ^ arrays.keys()):

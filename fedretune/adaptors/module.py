@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec
+from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, ProbeSpec, Spec
 from fedretune.adaptors.files import Arrays, check_arrays
 
 #: Where a learnable scale starts; CLIP's starts at 1/0.07, about 14.
@@ -36,7 +36,14 @@ class Adaptor(nn.Module):
         self.spec = spec
         kind, names = ADAPTORS[spec.kind], WIRINGS[spec.wiring]
         with torch.device("meta"):  # nn.Linear would draw from the global generator
-            parts = nn.ModuleDict({name: kind.module(spec.dim) for name in names})
+            parts = nn.ModuleDict(
+                {
+                    name: Offsets(spec.findings, spec.dim)
+                    if name == "offsets"
+                    else kind.module(spec.dim)
+                    for name in names
+                }
+            )
         self.parts = parts.to_empty(device="cpu")
         for part in self.parts.values():
             _initialise(part, generator, zero_output=spec.residual)
@@ -50,9 +57,18 @@ class Adaptor(nn.Module):
         """Adapt image vectors ``[..., d]``; the wiring `text` returns them as they are."""
         return self._adapt("image", x)
 
-    def text(self, x: Tensor) -> Tensor:
-        """Adapt prompt vectors ``[..., d]``; the wiring `image` returns them as they are."""
-        return self._adapt("text", x)
+    def text(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """Adapt the prompt vectors ``[F, P, d]`` and ``[F, N, d]`` of `F` findings.
+
+        The wiring `image` returns them as they are.
+        """
+        if "offsets" in self.parts:
+            shifts: Tensor = self.parts["offsets"].weight  # type: ignore[assignment]
+            return _shifted(positive, shifts[:, :1]), _shifted(negative, shifts[:, 1:])
+        # All prompts in one call: the text adaptor is most of a small batch's cost.
+        adapted = self._adapt("text", torch.cat([positive, negative], dim=1))
+        both = torch.split(adapted, [positive.shape[1], negative.shape[1]], dim=1)
+        return both[0], both[1]
 
     def logit_scale(self) -> Tensor:
         """Return what the difference of cosines is multiplied by, a positive scalar.
@@ -76,16 +92,62 @@ class Adaptor(nn.Module):
         return x + length * module(x / length.clamp_min(1e-12))  # type: ignore[no-any-return]
 
 
-def build(spec: AdaptorSpec, seed: int) -> Adaptor:
-    """Return an untrained adaptor on the CPU, the same bits for the same `spec` and `seed`.
+class Offsets(nn.Module):
+    """A vector for the positive and one for the negative prompts of each finding.
+
+    In units of the prompt's own length, from zero at the start.
+    """
+
+    def __init__(self, findings: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(findings, 2, dim))
+
+
+class Probe(nn.Module):
+    """A multi-label head on the frozen image vector: what everybody would do first.
+
+    The vector is scaled to a root mean square of 1, so that one learning rate serves backbones
+    whose vectors are a thousand times longer than another's. Build it by `build`.
+    """
+
+    def __init__(self, spec: ProbeSpec, generator: torch.Generator) -> None:
+        super().__init__()
+        self.spec = spec
+        with torch.device("meta"):
+            if spec.hidden:
+                self.hidden = nn.Linear(spec.dim, spec.hidden)
+            self.output = nn.Linear(spec.hidden or spec.dim, spec.findings)
+        self.to_empty(device="cpu")
+        _initialise(self, generator, zero_output=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``[n, F]`` of image vectors ``[n, d]``."""
+        x = nn.functional.normalize(images, dim=-1) * math.sqrt(self.spec.dim)
+        if self.spec.hidden:
+            x = torch.relu(self.hidden(x))
+        logits: Tensor = self.output(x)
+        return logits
+
+    def logit_scale(self) -> Tensor:
+        """Return 1: a probe's scores are its logits."""
+        return torch.tensor(1.0)
+
+
+#: What is trained on frozen vectors.
+Model = Adaptor | Probe
+
+
+def build(spec: Spec, seed: int) -> Model:
+    """Return an untrained adaptor or probe on the CPU, the same bits for the same spec and seed.
 
     Draws torch's default initialisation from a generator of its own: the global one is neither
     read nor moved.
     """
-    return Adaptor(spec, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return Probe(spec, generator) if isinstance(spec, ProbeSpec) else Adaptor(spec, generator)
 
 
-def to_arrays(adaptor: Adaptor) -> Arrays:
+def to_arrays(adaptor: Model) -> Arrays:
     """Return a copy of the adaptor's tensors, by name: what travels."""
     return {
         name: tensor.detach().cpu().numpy().astype(np.float32, copy=True)
@@ -93,7 +155,7 @@ def to_arrays(adaptor: Adaptor) -> Arrays:
     }
 
 
-def load_arrays(adaptor: Adaptor, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def load_arrays(adaptor: Model, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None:
     """Put `arrays` into the adaptor, in place.
 
     Raises `UserError` where a name, a shape or a dtype is not the adaptor's, before any change.
@@ -105,10 +167,16 @@ def load_arrays(adaptor: Adaptor, arrays: Mapping[str, npt.NDArray[np.float32]])
             own[name].copy_(torch.from_numpy(np.array(array)))
 
 
+def _shifted(prompts: Tensor, shift: Tensor) -> Tensor:
+    return prompts + prompts.norm(dim=-1, keepdim=True) * shift  # type: ignore[no-any-return]
+
+
 @torch.no_grad()
 def _initialise(module: nn.Module, generator: torch.Generator, zero_output: bool) -> None:
     """Fill the linear layers as `nn.Linear` does: weights and biases in +-1/sqrt(inputs)."""
     for name, layer in module.named_modules():
+        if isinstance(layer, Offsets):
+            layer.weight.zero_()
         if not isinstance(layer, nn.Linear):
             continue
         bound = 0.0 if zero_output and name == "output" else 1 / math.sqrt(layer.in_features)

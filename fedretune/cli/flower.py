@@ -88,7 +88,8 @@ def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:
     values = home / "run-config.toml"
     values.write_text(tomli_w.dumps(config))
     cpus = os.cpu_count() or 1
-    federation = f"num-supernodes={config['sites']} client-resources-num-cpus=1"
+    nodes = app.module("scenarios").RunConfig.from_flat(config).nodes
+    federation = f"num-supernodes={nodes} client-resources-num-cpus=1"
     return [
         _script("flwr"),
         "run",
@@ -98,7 +99,7 @@ def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:
         "--run-config",
         str(values),
         "--federation-config",
-        f"{federation} init-args-num-cpus={min(cpus, config['sites'])}",
+        f"{federation} init-args-num-cpus={min(cpus, nodes)}",
     ]
 
 

@@ -140,7 +140,7 @@ def _prepare(engine: str, app: AppFolder, values: dict[str, Any]) -> dict[str, A
 
 
 def _make_data(app: AppFolder, values: dict[str, Any]) -> int:
-    """Check the data and the backbone, and make what is made once; return how many sites."""
+    """Check the data and the backbone, and make what is made once; return how many hospitals."""
     from fedretune.cli.bars import bar
 
     config = app.module("scenarios").RunConfig.from_flat(values)
@@ -152,7 +152,7 @@ def _make_data(app: AppFolder, values: dict[str, Any]) -> int:
             default_manifest(config.sites or default_sites, progress=progress)
     with bar(console, "Encoding images, once") as progress:
         world = app.module("clients.world").make_world(config, 0, progress)
-    return len(world.scenario.sites)
+    return int(world.hospitals)
 
 
 def _with_flower(app: AppFolder, config: dict[str, Any]) -> None:
@@ -166,7 +166,8 @@ def _in_process(app: AppFolder, config: dict[str, Any]) -> None:
     simulate = app.module("server.simulator").simulate
     logging.getLogger("flwr").setLevel(logging.WARNING)  # the live view tells it better
     try:
-        simulate(app.server_app, app.client_app, config, config["sites"])
+        nodes = app.module("scenarios").RunConfig.from_flat(config).nodes
+        simulate(app.server_app, app.client_app, config, nodes)
     except UserError as error:  # what a user can mend before a run was checked before it
         raise RunFailedError(str(error)) from error
 

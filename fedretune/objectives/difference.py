@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedretune.adaptors.module import Probe
 from fedretune.errors import one_of
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 
 if TYPE_CHECKING:
-    from fedretune.adaptors import Adaptor
+    from fedretune.adaptors import Model
 
 #: How the prompts of a finding become one cosine: `mean` of the adapted prompts, then the cosine;
 #: or the `max` of the cosines.
@@ -27,14 +28,15 @@ WEIGHT_CAP = 100.0
 
 
 def cosines(
-    adaptor: "Adaptor | None", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
+    model: "Model | None", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
 ) -> tuple[Tensor, Tensor]:
     """Return the cosines of each image with each finding's positive and negative prompts.
 
     Parameters
     ----------
-    adaptor : Adaptor | None
-        None compares the backbone's own vectors: zero-shot.
+    model : Adaptor | Probe | None
+        None compares the backbone's own vectors: zero-shot. A probe compares nothing: its logit
+        stands for the positive cosine, and 0 for the negative one.
     images : Tensor
         Shape ``[n, d]``, the backbone's vectors; the encoder does not normalise them, nor need you.
     prompts : PromptEmbeddings
@@ -49,9 +51,12 @@ def cosines(
     """
     one_of("pooling of prompts", pooling, POOLINGS)
     positive, negative = prompts.positive, prompts.negative
-    if adaptor is not None:
-        images = adaptor.image(images)
-        positive, negative = _adapt_prompts(adaptor, prompts)
+    if isinstance(model, Probe):
+        logits = model(images)
+        return logits, torch.zeros_like(logits)
+    if model is not None:
+        images = model.image(images)
+        positive, negative = model.text(positive, negative)
     images = F.normalize(images, dim=-1)
     if pooling == "mean":
         pooled = torch.cat([positive.mean(1), negative.mean(1)])
@@ -60,16 +65,24 @@ def cosines(
     return _largest(images, positive), _largest(images, negative)
 
 
+def logits_of(
+    model: "Model", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
+) -> Tensor:
+    """Return the logits ``[n, F]`` that training works on; the parameters are `cosines`'."""
+    positive, negative = cosines(model, images, prompts, pooling)
+    return model.logit_scale() * (positive - negative)
+
+
 @torch.no_grad()
 def scores(
-    adaptor: "Adaptor | None", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
+    model: "Model | None", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
 ) -> dict[str, Tensor]:
     """Return each image's score for each finding, by both scoring rules, without a gradient.
 
     `difference` is cos_pos - cos_neg, what training works on; `positive` is cos_pos alone, which
     the authors' earlier code reports AUROC of. Each is ``[n, F]``. The parameters are `cosines`'.
     """
-    positive, negative = cosines(adaptor, images, prompts, pooling)
+    positive, negative = cosines(model, images, prompts, pooling)
     return {"difference": positive - negative, "positive": positive}
 
 
@@ -123,14 +136,6 @@ def positive_weights(labels: Tensor, balance: str) -> Tensor:
     ratio = negatives / positives.clamp_min(1.0)
     weights = ratio if balance == "full" else ratio.sqrt()
     return torch.where((positives > 0) & (negatives > 0), weights.clamp_max(WEIGHT_CAP), ones)
-
-
-def _adapt_prompts(adaptor: "Adaptor", prompts: PromptEmbeddings) -> tuple[Tensor, Tensor]:
-    """Adapt all prompts in one call: the text adaptor is most of a small batch's cost."""
-    counts = [prompts.positive.shape[1], prompts.negative.shape[1]]
-    adapted = adaptor.text(torch.cat([prompts.positive, prompts.negative], dim=1))
-    positive, negative = torch.split(adapted, counts, dim=1)
-    return positive, negative
 
 
 def _largest(images: Tensor, prompts: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""What every adaptor must do: each test runs for every kind, wiring, residual and scale."""
+"""What everything that is trained must do.
+
+Each test runs for every kind, wiring, residual and scale of adaptor, and for the probes, except
+where it is about adaptors alone.
+"""
 
 from itertools import product
 
@@ -9,8 +13,9 @@ import torch
 from fedretune.adaptors import (
     ADAPTORS,
     WIRINGS,
-    Adaptor,
     AdaptorSpec,
+    Model,
+    ProbeSpec,
     build,
     load,
     load_arrays,
@@ -22,17 +27,24 @@ from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.training import TrainingSettings, train
 
 DIM, FINDINGS = 8, 3
-SPECS = [
-    AdaptorSpec(kind, wiring, DIM, residual, scale)
+ADAPTOR_SPECS = [
+    AdaptorSpec(kind, wiring, DIM, residual, scale, FINDINGS)
     for kind, wiring, residual, scale in product(
         ADAPTORS, WIRINGS, (False, True), ("none", "learnable", "7")
     )
+    if residual or "offsets" not in wiring
 ]
-every_adaptor = pytest.mark.parametrize(
-    "spec",
-    SPECS,
-    ids=lambda s: f"{s.kind}-{s.wiring}-{'residual' if s.residual else 'bare'}-{s.scale}",
-)
+PROBE_SPECS = [ProbeSpec(0, DIM, FINDINGS), ProbeSpec(5, DIM, FINDINGS)]
+
+
+def name_of(spec: AdaptorSpec | ProbeSpec) -> str:
+    if isinstance(spec, ProbeSpec):
+        return f"probe-{spec.hidden}"
+    return f"{spec.kind}-{spec.wiring}-{'residual' if spec.residual else 'bare'}-{spec.scale}"
+
+
+every_adaptor = pytest.mark.parametrize("spec", ADAPTOR_SPECS, ids=name_of)
+every_model = pytest.mark.parametrize("spec", ADAPTOR_SPECS + PROBE_SPECS, ids=name_of)
 
 
 def draw(seed: int, *shape: int) -> torch.Tensor:
@@ -48,21 +60,21 @@ def labels(n: int) -> torch.Tensor:
     return (draw(3, n, FINDINGS) > 0).float()
 
 
-def trained(spec: AdaptorSpec, seed: int = 0) -> Adaptor:
+def trained(spec: AdaptorSpec | ProbeSpec, seed: int = 0) -> Model:
     adaptor = build(spec, seed)
     settings = TrainingSettings(lr=0.01, epochs=2, batch_size=4)
     train(adaptor, draw(0, 10, DIM), labels(10), prompts(), settings, seed)
     return adaptor
 
 
-@every_adaptor
+@every_model
 def test_tensors_are_those_that_the_spec_promises(spec: AdaptorSpec) -> None:
     arrays = to_arrays(build(spec, 0))
     found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
     assert list(found.items()) == list(spec.tensors().items())
 
 
-@every_adaptor
+@every_model
 def test_every_tensor_that_travels_is_a_parameter_and_every_parameter_travels(
     spec: AdaptorSpec,
 ) -> None:
@@ -70,7 +82,7 @@ def test_every_tensor_that_travels_is_a_parameter_and_every_parameter_travels(
     assert list(adaptor.state_dict()) == [name for name, _ in adaptor.named_parameters()]
 
 
-@every_adaptor
+@every_model
 def test_a_saved_adaptor_gives_the_same_output_when_loaded(spec: AdaptorSpec, tmp_path) -> None:
     adaptor = trained(spec)
     save(tmp_path / "a.safetensors", spec, to_arrays(adaptor), {"round": 3})
@@ -98,7 +110,7 @@ def test_an_untrained_residual_adaptor_is_zero_shot_and_a_bare_one_is_not(
             assert torch.equal(adapted[rule], frozen[rule]) == spec.residual
 
 
-@every_adaptor
+@every_model
 def test_seeds_reproduce_an_adaptor_and_leave_the_global_generator_alone(spec: AdaptorSpec) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
@@ -107,12 +119,14 @@ def test_seeds_reproduce_an_adaptor_and_leave_the_global_generator_alone(spec: A
     torch.manual_seed(2)
     second, other = to_arrays(build(spec, 3)), to_arrays(build(spec, 4))
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    # Nothing of a residual `linear` is drawn: its only layer starts at zero.
-    all_zero = spec.residual and spec.kind == "linear"
+    # Nothing of a residual `linear` is drawn: its only layer starts at zero. Nor of offsets.
+    all_zero = isinstance(spec, AdaptorSpec) and (
+        spec.wiring == "offsets" or (spec.residual and spec.kind == "linear")
+    )
     assert all(np.array_equal(first[name], other[name]) for name in first) == all_zero
 
 
-@every_adaptor
+@every_model
 def test_training_twice_gives_the_same_bits_and_changes_every_tensor(spec: AdaptorSpec) -> None:
     once, again, start = trained(spec), trained(spec), build(spec, 0)
     for name, tensor in once.state_dict().items():
@@ -120,7 +134,7 @@ def test_training_twice_gives_the_same_bits_and_changes_every_tensor(spec: Adapt
         assert not torch.equal(tensor, start.state_dict()[name])
 
 
-@every_adaptor
+@every_model
 def test_training_leaves_its_inputs_as_they_were(spec: AdaptorSpec) -> None:
     images, truth, texts = draw(0, 6, DIM), labels(6), prompts()
     train(build(spec, 0), images, truth, texts, TrainingSettings(epochs=1), 0)
@@ -132,12 +146,30 @@ def test_training_leaves_its_inputs_as_they_were(spec: AdaptorSpec) -> None:
 @every_adaptor
 def test_only_the_wired_side_is_adapted(spec: AdaptorSpec) -> None:
     adaptor, x = trained(spec), draw(6, 4, DIM)
-    assert torch.equal(adaptor.image(x), x) == (spec.wiring == "text")
-    assert torch.equal(adaptor.text(x), x) == (spec.wiring == "image")
-    assert torch.equal(adaptor.image(x), adaptor.text(x)) == (spec.wiring == "shared")
+    positive, negative = draw(7, FINDINGS, 4, DIM), draw(8, FINDINGS, 2, DIM)
+    adapted = adaptor.text(positive, negative)
+    assert torch.equal(adaptor.image(x), x) == (spec.wiring in ("text", "offsets"))
+    for before, after in zip((positive, negative), adapted, strict=True):
+        assert torch.equal(after, before) == (spec.wiring == "image")
+        assert torch.equal(adaptor.image(before), after) == (spec.wiring == "shared")
 
 
-@every_adaptor
+@pytest.mark.parametrize(
+    "spec",
+    [AdaptorSpec("mlp", "offsets", DIM, True, "7", FINDINGS), ProbeSpec(0, DIM, FINDINGS)],
+    ids=name_of,
+)
+def test_what_findings_do_not_share_is_not_changed_by_another_findings_labels(spec) -> None:
+    model, truth = build(spec, 0), labels(10)
+    before = scores(model, draw(0, 10, DIM), prompts())["difference"]
+    truth[:, [0, 2]] = torch.nan
+    train(model, draw(0, 10, DIM), truth, prompts(), TrainingSettings(lr=0.01, epochs=2), 0)
+    after = scores(model, draw(0, 10, DIM), prompts())["difference"]
+    assert torch.equal(before[:, [0, 2]], after[:, [0, 2]])
+    assert not torch.equal(before[:, 1], after[:, 1])
+
+
+@every_model
 def test_a_batch_without_labels_gives_no_gradient(spec: AdaptorSpec) -> None:
     adaptor = build(spec, 0)
     before = to_arrays(adaptor)

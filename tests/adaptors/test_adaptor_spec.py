@@ -7,26 +7,39 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, build, load_arrays, to_arrays
+from fedretune.adaptors import (
+    ADAPTORS,
+    WIRINGS,
+    AdaptorSpec,
+    ProbeSpec,
+    build,
+    load_arrays,
+    spec_from_json,
+    to_arrays,
+)
 from fedretune.errors import UserError
 
+dims, findings = st.integers(1, 2048), st.integers(1, 40)
 specs = st.builds(
     AdaptorSpec,
     kind=st.sampled_from(sorted(ADAPTORS)),
     wiring=st.sampled_from(sorted(WIRINGS)),
-    dim=st.integers(1, 2048),
-    residual=st.booleans(),
+    dim=dims,
+    residual=st.just(True),
     scale=st.sampled_from(["none", "learnable"]) | st.floats(1e-3, 1e3).map(str),
-)
+    findings=findings,
+) | st.builds(ProbeSpec, st.integers(0, 8), dims, findings)
 
 
 @given(specs)
-def test_a_spec_survives_json(spec: AdaptorSpec) -> None:
-    assert AdaptorSpec.from_json(spec.to_json()) == spec
+def test_a_spec_survives_json(spec: AdaptorSpec | ProbeSpec) -> None:
+    assert spec_from_json(spec.to_json()) == spec
 
 
 @given(specs, specs)
-def test_fingerprints_agree_exactly_where_specs_do(one: AdaptorSpec, other: AdaptorSpec) -> None:
+def test_fingerprints_agree_exactly_where_specs_do(
+    one: AdaptorSpec | ProbeSpec, other: AdaptorSpec | ProbeSpec
+) -> None:
     assert (one.fingerprint == other.fingerprint) == (one == other)
 
 
@@ -57,7 +70,9 @@ def test_tensors_are_known_without_torch() -> None:
     ("change", "named"),
     [
         ({"kind": "mpl"}, "Did you mean 'mlp'"),
-        ({"wiring": "both"}, "double, image, shared, text"),
+        ({"wiring": "both"}, "double, image, image.offsets, offsets, shared, text"),
+        ({"wiring": "offsets"}, "adaptor.findings is 0"),
+        ({"wiring": "offsets", "findings": 3, "residual": False}, "set adaptor.residual = true"),
         ({"dim": 0}, "adaptor.dim is 0"),
         ({"dim": 8.0}, "adaptor.dim is 8.0"),
         ({"residual": "yes"}, "adaptor.residual is 'yes'"),
@@ -76,7 +91,13 @@ def test_a_value_that_is_not_allowed_is_named(change: dict, named: str) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind": "mlp"}', "null"])
 def test_json_that_is_no_spec_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="adaptor's description"):
-        AdaptorSpec.from_json(text)
+        spec_from_json(text)
+
+
+@pytest.mark.parametrize("values", [(-1, 4, 3), (0, 0, 3), (0, 4, 0), (0.5, 4, 3)])
+def test_a_probe_that_cannot_be_is_refused(values: tuple) -> None:
+    with pytest.raises(UserError, match="probe"):
+        ProbeSpec(*values)
 
 
 def test_initialisation_is_torchs_own() -> None:
@@ -91,7 +112,11 @@ def test_initialisation_is_torchs_own() -> None:
 def test_the_bare_mlp_is_the_precursors_forward_pass() -> None:
     adaptor = build(AdaptorSpec("mlp", "double", 6, False, "none"), 0)
     a, x = to_arrays(adaptor), np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    for side, found in (("image", adaptor.image), ("text", adaptor.text)):
+
+    def text(prompts: torch.Tensor) -> torch.Tensor:
+        return adaptor.text(prompts[None], prompts[None])[1][0]
+
+    for side, found in (("image", adaptor.image), ("text", text)):
         hidden = x @ a[f"parts.{side}.hidden.weight"].T + a[f"parts.{side}.hidden.bias"]
         output = np.maximum(hidden, 0) @ a[f"parts.{side}.output.weight"].T
         expected = output + a[f"parts.{side}.output.bias"]

@@ -19,7 +19,7 @@ def draw(seed: int, *shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("batch_size", [16, 64])
 def test_the_bare_loop_reaches_the_adaptor_that_the_library_reaches(batch_size: int) -> None:
     config = RunConfig.from_flat({"train.batch-size": batch_size})
-    adaptor = build(config.adaptor.spec(DIM), 0)
+    adaptor = build(config.spec(DIM, 3), 0)
     bare = make_bare(DIM, config.train.lr, adaptor.state_dict())
     images, labels = draw(0, IMAGES, DIM), (draw(1, IMAGES, FINDINGS) > 0).float()
     positive, negative = draw(2, FINDINGS, 4, DIM), draw(3, FINDINGS, 4, DIM)
@@ -37,7 +37,7 @@ def test_the_bare_loop_reaches_the_adaptor_that_the_library_reaches(batch_size: 
     )
 
     assert steps == result.steps
-    start = build(config.adaptor.spec(DIM), 0).state_dict()
+    start = build(config.spec(DIM, 3), 0).state_dict()
     for name, theirs in adaptor.state_dict().items():
         ours = bare.model.state_dict()[name.removeprefix("parts.")]
         assert not torch.equal(theirs, start[name]), name

@@ -24,7 +24,7 @@ from fedretune.embeddings import embed_images
 from fedretune.errors import UserError
 from tests.backbones.tiny import write_folder
 
-TINY = Scale(repeats=1, rendered=2, embedded=30, patients=60, experiences=2)
+TINY = Scale(repeats=1, rendered=2, embedded=30, patients=240, experiences=2)
 APP = Path(__file__).parents[2]
 
 app = typer.Typer()

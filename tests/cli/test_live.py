@@ -45,7 +45,7 @@ def summary(experiences, **changes):
 
 @given(st.integers(1, 6), st.integers(1, 5), st.data())
 def test_the_rounds_among_the_first_steps_are_counted(experiences, rounds, data):
-    todo = steps(experiences, rounds)
+    todo = steps("stream", experiences, rounds)
     done = data.draw(st.integers(0, len(todo)))
     assert rounds_done(done, rounds) == sum(step.kind == "train" for step in todo[:done])
 

@@ -45,9 +45,9 @@ def test_a_run_without_a_name_gets_one(fedretune, tiny, out):
     assert json.loads(result.out)["folder"] == str(folder)
 
 
-def test_a_site_without_images_in_an_experience_is_listed_and_no_error(fedretune, tiny, out):
-    options = tiny.options(out, experiences=3, sites=8)
-    result = fedretune("simulate", *options, "--set", "partition=dirichlet", "--set", "alpha=0.3")
+def test_a_site_that_joins_late_is_listed_and_no_error(fedretune, tiny, out):
+    late = ["--set", "schedule=late-join", "--set", "join-at=2"]
+    result = fedretune("simulate", *tiny.options(out), *late)
     assert result.code == 0, result.err
     assert "no images (sits this round out)" in result.err
     assert "no-images" in (out / "it" / "sites.csv").read_text()

@@ -84,6 +84,11 @@ def test_a_pace_never_goes_back_or_skips_and_the_fastest_sees_every_experience(
     assert (ways == np.arange(experiences)).all(axis=1).any()
 
 
+def test_a_pace_rounds_down_so_a_slower_site_falls_behind_at_the_first_step():
+    schedule = schedule_of("asynchronous", 8, 6, 3, asynchrony="pace")
+    assert sorted(plan[1] for plan in schedule.plan) == [(0,)] * 7 + [(1,)]
+
+
 def test_slow_sites_train_an_experience_in_several_steps_and_miss_the_last():
     ways = np.array(schedule_of("asynchronous", 8, 6, 3, asynchrony="pace").plan)[:, :, 0]
     assert (ways[:, -1] < 5).any()

@@ -187,11 +187,12 @@ def test_what_leaves_a_site_is_the_adaptor_and_counts_and_no_vector(synthetic_ru
     assert rows["bytes"].sum() == sum(len(m) for messages in sent.values() for m in messages)
 
 
-def test_a_site_without_images_in_an_experience_sits_it_out_and_is_listed(synthetic_run):
-    folder, summary = synthetic_run(experiences=12, rounds=1, sites=12)
-    rows = pd.read_csv(folder / "sites.csv")
-    assert (rows["status"] == "no-images").any()
+def test_a_site_that_joins_late_sits_out_until_then_and_is_listed(synthetic_run):
+    folder, summary = synthetic_run(schedule="late-join", experiences=3, join_at=2)
+    rows = pd.read_csv(folder / "sites.csv").query("status == 'no-images'")
     assert summary["status"] == "complete"
+    assert set(rows["experience"]) == {0}
+    assert 1 <= rows["site"].nunique() < 3
 
 
 def test_events_are_one_json_object_a_line(synthetic_run):

@@ -1,0 +1,62 @@
+"""What a site remembers from one experience to the next, on its own disk.
+
+A snapshot is written when an experience begins and when it ends, and never changed: a round that
+is repeated after a kill reads the same memory and writes the same bytes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.numpy import load_file, save
+
+from fedretune.errors import UserError
+from fedretune.methods.method import Memory
+from fedretune.paths import writing
+
+
+@dataclass(frozen=True)
+class SiteMemory:
+    """The snapshots of one site in one run, in `folder`."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, root: str, run: str, site: str) -> "SiteMemory":
+        """Return the memory of a site in a run whose folder is ``<root>/<run>``.
+
+        Raises
+        ------
+        UserError
+            The run's name, which a server sent, is not one folder's name.
+        """
+        if not run or run != Path(run).name:
+            raise UserError(f"The server calls the run '{run}', which is no folder's name.")
+        return cls(Path(root).expanduser() / run / "memory" / site.replace("/", "-"))
+
+    def begun(self, experience: int) -> Memory | None:
+        """Return the memory with which an experience began, or None if it has not begun."""
+        path = self._path(experience, "begun")
+        return load_file(path) if path.is_file() else None
+
+    def latest(self, experience: int) -> Memory:
+        """Return the memory that the last experience before this one left; empty if none did."""
+        for earlier in range(experience - 1, -1, -1):
+            path = self._path(earlier, "ended")
+            if path.is_file():
+                return load_file(path)
+        return {}
+
+    def begin(self, experience: int, memory: Memory) -> None:
+        """Keep the memory with which an experience begins."""
+        self._write(experience, "begun", memory)
+
+    def end(self, experience: int, memory: Memory) -> None:
+        """Keep the memory that an experience leaves."""
+        self._write(experience, "ended", memory)
+
+    def _write(self, experience: int, which: str, memory: Memory) -> None:
+        with writing(self._path(experience, which)) as file:
+            file.write(save(dict(memory)))
+
+    def _path(self, experience: int, which: str) -> Path:
+        return self.folder / f"{experience:04}-{which}.safetensors"

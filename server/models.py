@@ -1,0 +1,58 @@
+"""The adaptors of a run: one for all sites, or one for each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedretune.adaptors import Spec, save
+from fedretune.wire import Array
+from scenarios import RunConfig
+
+Arrays = Mapping[str, Array]
+
+#: By the site that owns it. What nobody owns is the global adaptor, which is everybody's.
+Models = Mapping[str, Arrays]
+GLOBAL = ""
+
+
+def model_of(models: Models, site: str) -> Arrays:
+    """Return the adaptor that a site works with: its own, or else the global one."""
+    return models.get(site, models[GLOBAL])
+
+
+def flatten(models: Models) -> dict[str, Array]:
+    """Return all tensors in one mapping, as a checkpoint holds them."""
+    return {
+        f"{owner}/{name}" if owner else name: array
+        for owner, arrays in models.items()
+        for name, array in arrays.items()
+    }
+
+
+def unflatten(tensors: Arrays) -> dict[str, dict[str, Array]]:
+    """Return what `flatten` was given. No tensor's name has a slash in it; a site's may."""
+    models: dict[str, dict[str, Array]] = {}
+    for key, array in tensors.items():
+        owner, _, name = key.rpartition("/")
+        models.setdefault(owner, {})[name] = array
+    return models
+
+
+def write_models(folder: Path, spec: Spec, models: Models, config: RunConfig) -> None:
+    """Write what was learnt, and what it needs to be used again.
+
+    ``adaptors.safetensors`` is the global adaptor; ``adaptors/<site>.safetensors`` are the sites'
+    own, where they have any. Nothing for `zero-shot`, which has no adaptor.
+    """
+    if config.how.order == "zero-shot":
+        return
+    metadata = {"backbone": config.backbone, "prompts": config.prompts, "pooling": config.pooling}
+    for owner, arrays in models.items():
+        if owner:
+            save(own_file(folder, owner), spec, arrays, metadata)
+        elif len(models) == 1:
+            save(folder / "adaptors.safetensors", spec, arrays, metadata)
+
+
+def own_file(folder: Path, site: str) -> Path:
+    """Return the file, in a run folder, of a site's own adaptor."""
+    return folder / "adaptors" / f"{site.replace('/', '-')}.safetensors"
