@@ -50,8 +50,9 @@ def iid(
     count = sites or DEFAULT_SITES
     rng = np.random.default_rng(derive_seed(config.seed, "partition", "iid"))
     site = np.zeros(len(table), dtype=np.int64)
+    numbers = patient_numbers(table)
     for rows in split_rows(table):
-        patients, inverse = patients_of(table, rows)
+        patients, inverse = np.unique(numbers[rows], return_inverse=True)
         deal = np.arange(len(patients)) % count
         site[rows] = deal[rng.permutation(len(patients))][inverse]
     return _names(count), site
@@ -72,8 +73,9 @@ def dirichlet(
     shares = rng.dirichlet([config.alpha] * count, size=len(findings) + 1)
     classes = _rarest_finding(table, findings)
     site = np.zeros(len(table), dtype=np.int64)
+    numbers = patient_numbers(table)
     for rows in split_rows(table):
-        patients, inverse = patients_of(table, rows)
+        patients, inverse = np.unique(numbers[rows], return_inverse=True)
         patient_class = np.full(len(patients), len(findings), dtype=np.int64)
         np.minimum.at(patient_class, inverse, classes[rows])
         chosen = np.zeros(len(patients), dtype=np.int64)
@@ -98,14 +100,10 @@ def split_rows(table: pd.DataFrame) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(split == name) for name in np.unique(split)]
 
 
-def patients_of(
-    table: pd.DataFrame, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """Return the patients of some rows, sorted, and the position of each row's patient."""
-    patients, inverse = np.unique(
-        table["patient"].to_numpy(dtype=np.str_)[rows], return_inverse=True
-    )
-    return patients, inverse.astype(np.int64)
+def patient_numbers(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the position of each row's patient among all the table's, sorted by name."""
+    names = table["patient"].to_numpy(dtype=np.str_)
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _names(count: int) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from fedretune.registry import Registry
 from fedretune.seeds import derive_seed
 from scenarios.config import RunConfig
 from scenarios.groups import Groups
-from scenarios.partitions import PARTITIONS, patients_of, split_rows
+from scenarios.partitions import PARTITIONS, patient_numbers, split_rows
 from scenarios.schedules import SCHEDULES, SitePlan
 
 #: Adding a scenario is one file and one line here. Each is a `Stream`.
@@ -173,11 +173,12 @@ def _cut_into_experiences(
 ) -> NDArray[np.int64]:
     """Deal each site's patients, in a seeded order, into chunks of nearly equal image counts."""
     experience = np.zeros(len(table), dtype=np.int64)
+    numbers = patient_numbers(table)
     for split, rows in enumerate(split_rows(table)):
         for position in np.unique(site[rows]):
             here = rows[site[rows] == position]
             rng = np.random.default_rng(derive_seed(seed, "experiences", position, split))
-            _, inverse = patients_of(table, here)
+            _, inverse = np.unique(numbers[here], return_inverse=True)
             experience[here] = _chunks(np.bincount(inverse), experiences, rng)[inverse]
     return experience
 
