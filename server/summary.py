@@ -39,11 +39,9 @@ def write_summary(
         For each finding the step of the stream that first trains it; a finding that is never
         trained is not in it. None: all are from the first step on.
     """
-    pooled, measures = (
-        pd.read_csv(folder.path / name).query("site == 'pooled'")
-        for name in ("auroc.csv", "measures.csv")
+    pooled, measures, findings = (
+        _read(folder, name) for name in ("auroc.csv", "measures.csv", "findings.csv")
     )
-    findings = pd.read_csv(folder.path / "findings.csv")
     since = dict.fromkeys(terms.findings, 0) if first_trained is None else first_trained
     by_scoring = {
         rule: {
@@ -77,6 +75,13 @@ def write_failure(folder: RunFolder, reason: str) -> None:
     write_json(folder.path / "summary.json", summary)
 
 
+def _read(folder: RunFolder, name: str) -> pd.DataFrame:
+    """Read the pooled rows of a table. Only an empty cell is undefined, and a name is a text."""
+    names = {"site": str, "finding": str}
+    table = pd.read_csv(folder.path / name, dtype=names, keep_default_na=False, na_values=[""])
+    return table[table["site"] == "pooled"] if "site" in table else table
+
+
 def _of(table: pd.DataFrame, rule: str) -> pd.DataFrame:
     return table[table["scoring"] == rule]
 
@@ -87,8 +92,8 @@ def _figures(pooled: pd.DataFrame) -> dict[str, Any]:
     last = trained if len(trained) else untrained if len(untrained) else frozen
     figures = summarise(last, untrained[0] if len(untrained) else None)
     return {
-        "zero_shot_auroc": _json(macro(frozen, axis=(0, 1))),
-        "untrained_auroc": _json(macro(untrained, axis=(0, 1))),
+        "zero_shot_auroc": _json(float(macro(frozen, axis=(0, 1)))),
+        "untrained_auroc": _json(float(macro(untrained, axis=(0, 1)))),
         "final_auroc": _json(figures.final),
         "forgetting": _json(figures.forgetting),
         "backward_transfer": _json(figures.backward_transfer),
@@ -129,8 +134,11 @@ def _stages(table: pd.DataFrame, by: str) -> tuple[np.ndarray, np.ndarray, np.nd
     means = table.groupby(["model", "after_experience", by])["auroc"].mean().unstack(by)[columns]
     model, after = (means.index.get_level_values(level) for level in (0, 1))
     adapted = model == "adapted"
-    stages = (model == "zero-shot", adapted & (after == BEFORE), adapted & (after > BEFORE))
-    return tuple(means[stage].to_numpy() for stage in stages)
+    return (
+        means[model == "zero-shot"].to_numpy(),
+        means[adapted & (after == BEFORE)].to_numpy(),
+        means[adapted & (after > BEFORE)].to_numpy(),
+    )
 
 
 def _undefined(pooled: pd.DataFrame) -> dict[str, list[int]]:
