@@ -15,13 +15,11 @@ from fedretune.adaptors import Spec
 from fedretune.data.manifest import Manifest, check_images, load_manifest
 from fedretune.data.phantoms import default_manifest
 from fedretune.embeddings import Embeddings, Progress, embed_images, embed_prompts
-from fedretune.errors import UserError
 from fedretune.methods import Remedy
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.prompts import PromptSet, load_prompts
-from scenarios import RunConfig, Scenario, build_scenario
+from scenarios import RunConfig, Scenario, arrange, build_scenario
 from scenarios.partitions import DEFAULT_SITES
-from scenarios.views import at_once, pooled
 
 #: The manifest's name that stands for the data that FedRETune draws itself.
 PHANTOMS = "phantoms"
@@ -115,41 +113,6 @@ def make_world(config: RunConfig, sites: int, progress: Progress | None = None) 
         config.spec(embeddings.info.dim, len(manifest.findings)),
         config.remedies(),
     )
-
-
-def arrange(config: RunConfig, scenario: Scenario) -> Scenario:
-    """Return the scenario as the config's method sees it: the stream, or everything at once.
-
-    Raises
-    ------
-    UserError
-        The method makes no sense in this scenario.
-    """
-    how = config.how
-    if how.order == "at-once-withheld" and not scenario.withholds:
-        raise UserError(
-            f"Scenario '{config.scenario}' withholds no label, so that method '{config.method}' is "
-            "'joint' there: use that, or another scenario."
-        )
-    if how.order.startswith("at-once"):
-        scenario = at_once(scenario, withheld=how.order == "at-once-withheld")
-    if how.arrangement == "central":
-        scenario = pooled(scenario)
-    _check_shards(config, scenario)
-    return scenario
-
-
-def _check_shards(config: RunConfig, scenario: Scenario) -> None:
-    least = max((each.least_shard() for each in config.remedies()), default=1)
-    for site in scenario.sites:
-        for step in range(scenario.steps):
-            images = len(scenario.lesson(site, step).rows)
-            if 0 < images < least:
-                raise UserError(
-                    f"remedy.replay is {least}, and site '{site}' has {images} images in "
-                    f"experience {step + 1}: a buffer may be no larger than the smallest shard; "
-                    f"set remedy.replay to {images} or less, or fewer sites or experiences."
-                )
 
 
 def _manifest_path(config: RunConfig, sites: int) -> Path:

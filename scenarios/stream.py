@@ -104,10 +104,11 @@ class Scenario:
         return self._union(site, range(self.experiences), split)
 
     def lesson(self, site: str, step: int) -> Lesson:
-        """Return what one site trains at one step; no rows where it is absent."""
+        """Return what one site trains at one step; no rows where it is absent or has no label."""
         rows = self._union(site, self.plan[self._positions[site]][step], "train")
-        labelled = self.labelled[rows]
-        return Lesson(rows, self._trains[self.experience[rows]] & labelled, labelled)
+        trains = self._trains[self.experience[rows]] & self.labelled[rows]
+        teaching = trains.any(axis=1)  # an image whose findings nobody here labels teaches nothing
+        return Lesson(rows[teaching], trains[teaching], self.labelled[rows[teaching]])
 
     def _union(self, site: str, experiences: Iterable[int], split: str) -> NDArray[np.int64]:
         return np.sort(

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 import fedretune
 from fedretune.errors import UserError
-from scenarios import RunConfig
+from scenarios import RunConfig, first_trained
 from server.federation import Federation, Terms
 from server.folder import RunFolder
 from server.models import Models, unflatten, write_models
@@ -47,7 +47,9 @@ def main(grid: Grid, context: Context) -> None:
         write_failure(folder, str(error))
         raise
     write_models(folder.path, stream.spec, models, config)
-    write_summary(folder, config, terms, sorted(federation.members))
+    sites = sorted(federation.members)
+    since = first_trained(config, terms.findings, config.sites or len(sites))
+    write_summary(folder, config, terms, sites, since)
     folder.event("end", folder=str(folder.path))
 
 

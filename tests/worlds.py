@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clients.world import World, arrange
+from clients.world import World
 from fedretune.backbones import BackboneInfo
 from fedretune.data.manifest import Manifest
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.prompts import load_prompts
-from scenarios import RunConfig, build_scenario
+from scenarios import RunConfig, arrange, build_scenario
 
 FINDINGS = ("Mass", "Edema", "Hernia")
 DIM = 8

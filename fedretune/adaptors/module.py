@@ -13,6 +13,8 @@ from fedretune.adaptors.files import Arrays, check_arrays
 
 #: Where a learnable scale starts; CLIP's starts at 1/0.07, about 14.
 INITIAL_SCALE = 10.0
+#: A probe's logit for a score of 1: scores are counted between -1 and 1, as cosines are.
+PROBE_SCALE = 16.0
 #: The range of a learnable scale, CLIP's upper bound (Radford et al., 2021, section 2.5).
 SCALE_RANGE = (1.0, 100.0)
 
@@ -121,16 +123,16 @@ class Probe(nn.Module):
         _initialise(self, generator, zero_output=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``[n, F]`` of image vectors ``[n, d]``."""
+        """Return scores ``[n, F]`` of image vectors ``[n, d]``: logits over `PROBE_SCALE`."""
         x = nn.functional.normalize(images, dim=-1) * math.sqrt(self.spec.dim)
         if self.spec.hidden:
             x = torch.relu(self.hidden(x))
-        logits: Tensor = self.output(x)
-        return logits
+        scores: Tensor = self.output(x) / PROBE_SCALE
+        return scores
 
     def logit_scale(self) -> Tensor:
-        """Return 1: a probe's scores are its logits."""
-        return torch.tensor(1.0)
+        """Return what a probe's score is multiplied by to give its logit."""
+        return torch.tensor(PROBE_SCALE)
 
 
 #: What is trained on frozen vectors.

@@ -70,7 +70,7 @@ class Method:
     def ordered(self, order: Order) -> "Method":
         """Return the method in this order. Raises `UserError` if it has another one."""
         if self.order != "stream":
-            raise UserError(f"Method '{self.name}' is {self.order} and {order}: choose.")
+            raise UserError(f"Method '{self.name}' cannot be both {self.order} and {order}.")
         return replace(self, order=order)
 
     def probing(self, hidden: int) -> "Method":

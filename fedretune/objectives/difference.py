@@ -35,7 +35,7 @@ def cosines(
     Parameters
     ----------
     model : Adaptor | Probe | None
-        None compares the backbone's own vectors: zero-shot. A probe compares nothing: its logit
+        None compares the backbone's own vectors: zero-shot. A probe compares nothing: its score
         stands for the positive cosine, and 0 for the negative one.
     images : Tensor
         Shape ``[n, d]``, the backbone's vectors; the encoder does not normalise them, nor need you.
@@ -52,8 +52,8 @@ def cosines(
     one_of("pooling of prompts", pooling, POOLINGS)
     positive, negative = prompts.positive, prompts.negative
     if isinstance(model, Probe):
-        logits = model(images)
-        return logits, torch.zeros_like(logits)
+        found = model(images)
+        return found, torch.zeros_like(found)
     if model is not None:
         images = model.image(images)
         positive, negative = model.text(positive, negative)

@@ -80,7 +80,7 @@ def test_views_keep_every_image_in_its_experience(split):
 
 
 def test_pooling_and_taking_all_at_once_go_in_either_order():
-    scenario = stream("label-incremental", 1, "partial-labels")
+    scenario = stream("data-incremental", 1, "partial-labels")
     one, other = at_once(pooled(scenario), withheld=True), pooled(at_once(scenario, withheld=True))
     assert_same(one.lesson("central", 0), other.lesson("central", 0))
     assert len(one.lesson("central", 0).rows) == (scenario.split == "train").sum()
