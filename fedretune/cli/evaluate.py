@@ -1,6 +1,7 @@
 """Evaluate a run's adaptors again, from exact scores rather than from histograms."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fedretune.adaptors import build, load, load_arrays
+from fedretune.adaptors import Model, build, load, load_arrays
 from fedretune.cli.app_folder import AppFolder
 from fedretune.errors import UserError
 from fedretune.evaluation import RULES
@@ -38,14 +39,12 @@ def evaluate_run(app: AppFolder, run: Path) -> dict[str, Any]:
         tables = tomllib.loads((run / "config.toml").read_text())
     except OSError as error:
         raise UserError(f"{run} is not a run folder: it has no config.toml.") from error
-    spec, arrays, metadata = load(run / "adaptors.safetensors")
     config = app.module("scenarios").RunConfig.from_flat(tables["config"])
     world = app.module("clients.world").make_world(config, config.sites)
     if world.embeddings.info.fingerprint != tables["fingerprints"]["backbone"]:
         raise UserError(f"The backbone '{config.backbone}' is not the one that {run} used.")
-    adaptor = build(spec, seed=0)
-    load_arrays(adaptor, arrays)
-    exact = _exact(world, adaptor, metadata["pooling"])
+    models = {site: _model(app, run, config, site) for site in world.scenario.sites}
+    exact = _exact(world, models)
     recorded = _recorded(run / "auroc.csv", world.scenario)
     return {rule: _compared(recorded[r], exact[r]) for r, rule in enumerate(RULES)}
 
@@ -66,37 +65,49 @@ def print_evaluation(console: Console, result: dict[str, Any]) -> None:
         console.print(f"{rule}: largest difference {figures['largest_difference']:.5f}")
 
 
-def _exact(world: Any, adaptor: Any, pooling: str) -> np.ndarray:
+def _model(app: AppFolder, run: Path, config: Any, site: str) -> Model | None:
+    """Return what a site ended with: its own adaptor, the global one, or none (zero-shot)."""
+    if config.how.order == "zero-shot":
+        return None
+    own: Path = app.module("server.models").own_file(run, site)
+    spec, arrays, _ = load(own if own.is_file() else run / "adaptors.safetensors")
+    model = build(spec, seed=0)
+    load_arrays(model, arrays)
+    return model
+
+
+def _exact(world: Any, models: Mapping[str, Model | None]) -> np.ndarray:
     """Return AUROC [rules, experiences, findings] of all sites' evaluation images."""
     import torch
 
     from fedretune.metrics import exact_auroc
     from fedretune.objectives.difference import scores
 
-    scenario = world.scenario
-    rows = np.flatnonzero(scenario.split == world.config.evaluation_split)
-    with torch.no_grad():
+    scenario, config = world.scenario, world.config
+    found = {rule: np.full(world.labels.shape, np.nan) for rule in RULES}
+    for site, model in models.items():
+        rows = scenario.rows(site, config.evaluation_split)
         images = torch.from_numpy(world.embeddings.take(rows))
-        found = scores(adaptor, images, world.prompts, pooling)
-    experience, labels = scenario.experience[rows], world.labels[rows]
-    values = np.full((len(RULES), scenario.experiences, labels.shape[1]), np.nan)
-    for r, rule in enumerate(RULES):
-        for e in range(scenario.experiences):
-            here = experience == e
-            values[r, e] = exact_auroc(found[rule].numpy()[here], labels[here])
+        for rule, score in scores(model, images, world.prompts, config.pooling).items():
+            found[rule][rows] = score.numpy()
+    values = np.full((len(RULES), scenario.experiences, world.labels.shape[1]), np.nan)
+    for e in range(scenario.experiences):
+        here = (scenario.experience == e) & (scenario.split == config.evaluation_split)
+        for r, rule in enumerate(RULES):
+            values[r, e] = exact_auroc(found[rule][here], world.labels[here])
     return values
 
 
 def _recorded(path: Path, scenario: Any) -> np.ndarray:
-    """Return AUROC [rules, experiences, findings] after the last experience, from the run."""
+    """Return AUROC [rules, experiences, findings] of the last evaluation, from the run."""
     import pandas as pd
 
     table = pd.read_csv(path)
-    last = scenario.experiences - 1
-    rows = table[
-        (table["site"] == "pooled")
-        & (table["model"] == "adapted")
-        & (table["after_experience"] == last)
+    pooled = table[table["site"] == "pooled"]
+    last = pooled.iloc[-1]
+    rows = pooled[
+        (pooled["model"] == last["model"])
+        & (pooled["after_experience"] == last["after_experience"])
     ]
     pivot = rows.set_index(["scoring", "experience", "finding"])["auroc"]
     keys = pd.MultiIndex.from_product([RULES, range(scenario.experiences), scenario.findings])

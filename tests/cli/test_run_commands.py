@@ -114,6 +114,14 @@ def test_evaluating_a_run_again_gives_its_figures(fedretune, tiny, out):
     assert "not a run folder" in fedretune("evaluate", out).err
 
 
+@pytest.mark.parametrize("method", ["local", "central", "zero-shot", "linear-probe", "joint"])
+def test_whatever_a_method_ends_with_is_evaluated_again(fedretune, tiny, out, method):
+    fedretune("simulate", *tiny.options(out, method=method))
+    result = fedretune("evaluate", out / "it", "--json")
+    figures = json.loads(result.out)["difference"]
+    assert figures["run"] == pytest.approx(figures["exact"], abs=0.01)
+
+
 def test_evaluating_an_unfinished_run_says_so(refused, stopped, out):
     assert "adaptors.safetensors" in refused("evaluate", out / "it")
 
