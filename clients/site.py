@@ -9,7 +9,7 @@ import torch
 import fedretune
 from clients.memory import SiteMemory
 from clients.world import World
-from fedretune.adaptors import Model, build, load_arrays, to_arrays
+from fedretune.adaptors import from_arrays, to_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import coarse_histogram, histograms
 from fedretune.methods.method import Memory, Visit
@@ -105,7 +105,7 @@ class Site:
         labels[~lesson.trains] = 0.0 if config.unlabelled == "negative" else np.nan
         labels[~lesson.labelled] = np.nan
         return Visit(
-            self._adaptor(arrays),
+            from_arrays(world.adaptor, arrays),
             torch.from_numpy(world.embeddings.take(lesson.rows)),
             torch.from_numpy(labels),
             torch.from_numpy(lesson.trains),
@@ -161,16 +161,11 @@ class Site:
     def _scores(self, arrays: Arrays | None) -> dict[str, Array]:
         """Score every evaluation image; without `arrays` the frozen model, zero-shot."""
         world = self.world
-        adaptor = None if arrays is None else self._adaptor(arrays)
+        adaptor = None if arrays is None else from_arrays(world.adaptor, arrays)
         images = torch.from_numpy(world.embeddings.take(self.evaluation_rows))
         with torch.no_grad():
             found = scores(adaptor, images, world.prompts, world.config.pooling)
         return {rule: score.numpy() for rule, score in found.items()}
-
-    def _adaptor(self, arrays: Arrays) -> Model:
-        adaptor = build(self.world.adaptor, seed=0)
-        load_arrays(adaptor, arrays)
-        return adaptor
 
     def _settings(self) -> TrainingSettings:
         config = self.world.config

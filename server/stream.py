@@ -12,7 +12,7 @@ import numpy as np
 from flwr.app import RecordDict
 
 from fedretune import wire
-from fedretune.adaptors import Spec, build, load_arrays, to_arrays
+from fedretune.adaptors import Spec, build, from_arrays, to_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import BINS, bin_edges
 from fedretune.methods.method import Order
@@ -180,9 +180,7 @@ class Stream:
         return sum(scales) / len(scales)
 
     def _scale_of(self, arrays: Arrays) -> float:
-        adaptor = build(self.spec, seed=0)
-        load_arrays(adaptor, arrays)
-        return float(adaptor.logit_scale().detach())
+        return float(from_arrays(self.spec, arrays).logit_scale().detach())
 
     def _counts(
         self,

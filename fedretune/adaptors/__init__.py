@@ -1,7 +1,7 @@
 """Adaptors: what is trained on top of a frozen backbone, and all that travels.
 
 Light at import: what an adaptor is made of (`AdaptorSpec`) is known without torch. `Adaptor`,
-`build`, `to_arrays` and `load_arrays` import torch when they are first asked for.
+`build`, `from_arrays`, `to_arrays` and `load_arrays` import torch when they are first asked for.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fedretune.adaptors.module import Model as Model
     from fedretune.adaptors.module import Probe as Probe
     from fedretune.adaptors.module import build as build
+    from fedretune.adaptors.module import from_arrays as from_arrays
     from fedretune.adaptors.module import load_arrays as load_arrays
     from fedretune.adaptors.module import to_arrays as to_arrays
 
@@ -50,6 +51,7 @@ _LAZY = {
     "Model": "module",
     "Probe": "module",
     "build": "module",
+    "from_arrays": "module",
     "to_arrays": "module",
     "load_arrays": "module",
     "save": "files",

@@ -17,6 +17,7 @@ from fedretune.adaptors import (
     Model,
     ProbeSpec,
     build,
+    from_arrays,
     load,
     load_arrays,
     save,
@@ -97,6 +98,30 @@ def test_a_saved_adaptor_gives_the_same_output_when_loaded(spec: AdaptorSpec, tm
     ):
         assert torch.equal(mine, theirs)
     assert torch.equal(adaptor.logit_scale(), other.logit_scale())
+
+
+@every_model
+def test_a_model_made_of_arrays_is_that_of_a_built_one_they_are_loaded_into(
+    spec: AdaptorSpec,
+) -> None:
+    arrays, other = to_arrays(trained(spec)), build(spec, seed=99)
+    load_arrays(other, arrays)
+    made = from_arrays(spec, arrays)
+    assert list(made.state_dict()) == list(other.state_dict())
+    assert all(np.array_equal(arrays[name], a) for name, a in to_arrays(made).items())
+    assert torch.equal(made.logit_scale(), other.logit_scale())
+    assert all(tensor.requires_grad for tensor in made.parameters())
+
+
+@every_model
+def test_two_models_made_of_the_same_arrays_share_no_storage(spec: AdaptorSpec) -> None:
+    arrays = to_arrays(trained(spec))
+    kept = {name: array.copy() for name, array in arrays.items()}
+    teacher, student = from_arrays(spec, arrays), from_arrays(spec, arrays)
+    train(student, draw(0, 10, DIM), labels(10), prompts(), TrainingSettings(lr=0.01), 0)
+    for later in (arrays, to_arrays(teacher), to_arrays(from_arrays(spec, arrays))):
+        assert all(np.array_equal(kept[name], array) for name, array in later.items())
+    assert any(not np.array_equal(kept[name], a) for name, a in to_arrays(student).items())
 
 
 @every_adaptor
