@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,12 +74,19 @@ def _start(
     view = RunView(console)
     with stoppable(lambda: resume_advice(path, command)), following(path / "metrics.jsonl", view):
         try:
-            _ENGINES[engine](folder, config)
+            execute(engine, folder, config)
         except RunFailedError as error:
             raise RunFailedError(f"{error}\n{resume_advice(path, command)}") from error
     summary: dict[str, Any] = json.loads((path / "summary.json").read_text())
     view.finish(summary, path)
     return {**summary, "folder": str(path)}
+
+
+def execute(engine: str, app: AppFolder, config: dict[str, Any]) -> None:
+    """Run a prepared config to its end. Raises `RunFailedError` if it ends without a result."""
+    _ENGINES[engine](app, config)
+    # What sites remembered, vectors among it, has done its work. In a simulation it is here.
+    shutil.rmtree(Path(config["out"]) / config["name"] / "memory", ignore_errors=True)
 
 
 def _command(engine: str, summary: str) -> Callable[..., None]:

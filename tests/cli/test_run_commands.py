@@ -10,10 +10,7 @@ import pytest
 import server.folder
 from fedretune.cli.stopping import Stopped
 from tests.backbones.tiny import write_folder
-
-
-def adaptors(folder):
-    return (folder / "adaptors.safetensors").read_bytes()
+from tests.run_folders import FILES, adaptors
 
 
 def test_json_is_one_object_on_stdout_and_the_text_for_people_is_on_stderr(fedretune, tiny, out):
@@ -120,6 +117,12 @@ def test_whatever_a_method_ends_with_is_evaluated_again(fedretune, tiny, out, me
     result = fedretune("evaluate", out / "it", "--json")
     figures = json.loads(result.out)["difference"]
     assert figures["run"] == pytest.approx(figures["exact"], abs=0.01)
+
+
+def test_what_sites_remembered_is_gone_when_a_run_is_finished(fedretune, tiny, out):
+    result = fedretune("simulate", *tiny.options(out, method="lwf"))
+    assert result.code == 0, result.err
+    assert {path.name for path in (out / "it").iterdir()} == FILES
 
 
 def test_evaluating_an_unfinished_run_says_so(refused, stopped, out):
