@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedretune.cli import backbones, bench, embed, manifest, phantoms, pretrain, runs
+from fedretune.cli import backbones, bench, embed, manifest, phantoms, pretrain, runs, study
 from fedretune.cli.console import print_error
 from fedretune.errors import UserError
 
@@ -23,6 +23,7 @@ FEDERATION, DATA = "Federation", "Data and backbones"
 app.command("run", rich_help_panel=FEDERATION)(runs.run)
 app.command("simulate", rich_help_panel=FEDERATION)(runs.simulate)
 app.command("evaluate", rich_help_panel=FEDERATION)(runs.evaluate)
+app.add_typer(study.app, name="study", rich_help_panel=FEDERATION)
 app.command("bench", rich_help_panel=FEDERATION)(bench.command)
 app.add_typer(manifest.app, name="manifest", rich_help_panel=DATA)
 app.command("embed", rich_help_panel=DATA)(embed.command)

@@ -1,0 +1,56 @@
+"""What of a study is there: its run folders, read and never written."""
+
+import json
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from fedretune.errors import UserError
+
+#: `new`: there is nothing that a run could go on from.
+State = Literal["new", "begun", "done"]
+
+
+def state_of(run: Path, config: Mapping[str, Any], may_differ: Collection[str]) -> State:
+    """Return how far the run in a folder has come.
+
+    Parameters
+    ----------
+    run : Path
+    config : mapping
+        What the run is to be, as flat keys.
+    may_differ : collection of str
+        Keys that change no figure.
+
+    Raises
+    ------
+    UserError
+        The folder holds a run of another config.
+    """
+    if not (run / "config.toml").is_file():
+        return "new"
+    before = read_config(run)["config"]
+    differences = [
+        f"{key} was {before.get(key)!r} and is {value!r}"
+        for key, value in config.items()
+        if key not in may_differ and before.get(key) != value
+    ]
+    if differences:
+        raise UserError(
+            f"{run} holds a run of another config: {'; '.join(differences)}. Choose another --out "
+            "for this study, or give the options that it was begun with."
+        )
+    return "done" if read_summary(run).get("status") == "complete" else "begun"
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """Return the tables of a run's ``config.toml``."""
+    return tomllib.loads((run / "config.toml").read_text())
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """Return a run's ``summary.json``; empty where it has not come to its end."""
+    path = run / "summary.json"
+    summary: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return summary
