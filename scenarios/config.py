@@ -32,10 +32,13 @@ class AdaptorConfig(_Table):
     wiring: str = "double"
     residual: bool = True
     scale: str = "learnable"
+    features: Annotated[int, Field(ge=0, le=65_536)] = 0
 
     def spec(self, dim: int, findings: int) -> AdaptorSpec:
         """Return the adaptor for a backbone's dimensions. Raises `UserError`."""
-        return AdaptorSpec(self.kind, self.wiring, dim, self.residual, self.scale, findings)
+        return AdaptorSpec(
+            self.kind, self.wiring, dim, self.residual, self.scale, findings, self.features
+        )
 
 
 class TrainConfig(_Table):
@@ -96,7 +99,9 @@ class RunConfig(_Table):
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Scalar]) -> "RunConfig":
-        """Validate flat keys such as ``adaptor.kind``; a recipe fills the keys left at default.
+        """Validate flat keys such as ``adaptor.kind``.
+
+        A recipe fills the keys left at default, and the method's own settings those left then.
 
         Raises
         ------
@@ -105,9 +110,8 @@ class RunConfig(_Table):
         """
         given = {**DEFAULTS, **{_known(key): value for key, value in values.items()}}
         if recipe := str(given["recipe"]):
-            for key, value in load_recipe(recipe).items():
-                if given[key] == DEFAULTS[key]:
-                    given[key] = value
+            _fill(given, load_recipe(recipe))
+        _fill(given, method_of(str(given["method"])).settings)
         config = _validated(given)
         config.spec(dim=1, findings=1)  # methods and adaptors have their own lists of names
         return config
@@ -133,6 +137,11 @@ class RunConfig(_Table):
     def to_flat(self) -> dict[str, Scalar]:
         """Return the flat keys and scalar values that `from_flat` takes."""
         return _flatten(self.model_dump(by_alias=True))
+
+
+def _fill(given: dict[str, Scalar], values: Mapping[str, Scalar]) -> None:
+    """Put values in the place of those that are the default's."""
+    given.update({key: value for key, value in values.items() if given[key] == DEFAULTS[key]})
 
 
 def load_recipe(name: str) -> dict[str, Scalar]:

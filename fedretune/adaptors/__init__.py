@@ -100,6 +100,9 @@ class AdaptorSpec(_Described):
         positive number as text.
     findings : int (default: 0)
         How many findings there are: only the wirings with offsets need to know, and must.
+    features : int (default: 0)
+        Fixed random features of the image beside its vector (`fedretune.adaptors.features`), for
+        the wirings with offsets.
     """
 
     kind: str
@@ -108,6 +111,7 @@ class AdaptorSpec(_Described):
     residual: bool
     scale: str
     findings: int = 0
+    features: int = 0
 
     def __post_init__(self) -> None:
         ADAPTORS.check(self.kind)
@@ -120,8 +124,15 @@ class AdaptorSpec(_Described):
         self._check_offsets()
 
     def _check_offsets(self) -> None:
+        if type(self.features) is not int or self.features < 0:
+            raise UserError(f"adaptor.features is {self.features!r}; give a whole number from 0.")
         if "offsets" not in WIRINGS[self.wiring]:
             object.__setattr__(self, "findings", 0)  # one fingerprint for one adaptor
+            if self.features:
+                raise UserError(
+                    f"adaptor.features = {self.features} needs adaptor.wiring = offsets or "
+                    f"image+offsets, and it is {self.wiring}."
+                )
         elif not self.residual:
             raise UserError(
                 f"adaptor.wiring = {self.wiring} shifts the frozen prompts: set adaptor.residual "
@@ -138,7 +149,10 @@ class AdaptorSpec(_Described):
             named["log_scale"] = ((1,), "float32")
         for part in WIRINGS[self.wiring]:
             if part == "offsets":
-                named["parts.offsets.weight"] = ((self.findings, 2, self.dim), "float32")
+                named["parts.offsets.weight"] = (
+                    (self.findings, 2, self.dim + self.features),
+                    "float32",
+                )
             else:
                 named |= {f"parts.{part}.{n}": (shape, "float32") for n, shape in shapes.items()}
         return named

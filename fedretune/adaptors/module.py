@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, ProbeSpec, Spec
+from fedretune.adaptors.features import RandomFeatures
 from fedretune.adaptors.files import Arrays, check_arrays
 
 #: Where a learnable scale starts; CLIP's starts at 1/0.07, about 14.
@@ -42,7 +43,7 @@ class Adaptor(nn.Module):
         with torch.device("meta"):  # nn.Linear would draw from the global generator
             parts = nn.ModuleDict(
                 {
-                    name: Offsets(spec.findings, spec.dim)
+                    name: Offsets(spec.findings, spec.dim + spec.features)
                     if name == "offsets"
                     else kind.module(spec.dim)
                     for name in names
@@ -51,6 +52,7 @@ class Adaptor(nn.Module):
         self.parts = parts.to_empty(device="cpu")
         for part in self.parts.values():
             _initialise(part, generator, zero_output=spec.residual)
+        self.features = RandomFeatures(spec.dim, spec.features) if spec.features else None
         if spec.scale == "learnable":
             self.log_scale = nn.Parameter(torch.tensor([math.log(INITIAL_SCALE)]))
         else:
@@ -58,15 +60,22 @@ class Adaptor(nn.Module):
             self.register_buffer("fixed_scale", torch.tensor(fixed), persistent=False)
 
     def image(self, x: Tensor) -> Tensor:
-        """Adapt image vectors ``[..., d]``; the wiring `text` returns them as they are."""
-        return self._adapt("image", x)
+        """Adapt image vectors ``[..., d]``; the wiring `text` returns them as they are.
+
+        With K random features the result is ``[..., d + K]``.
+        """
+        adapted = self._adapt("image", x)
+        return adapted if self.features is None else torch.cat([adapted, self.features(x)], dim=-1)
 
     def text(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
         """Adapt the prompt vectors ``[F, P, d]`` and ``[F, N, d]`` of `F` findings.
 
-        The wiring `image` returns them as they are.
+        The wiring `image` returns them as they are. With K random features the results have
+        ``d + K`` numbers a prompt, of which the frozen encoder says nothing about the last K.
         """
         if "offsets" in self.parts:
+            wider = (0, self.spec.features)
+            positive, negative = (nn.functional.pad(each, wider) for each in (positive, negative))
             shifts: Tensor = self.parts["offsets"].weight  # type: ignore[assignment]
             return _shifted(positive, shifts[:, :1]), _shifted(negative, shifts[:, 1:])
         # All prompts in one call: the text adaptor is most of a small batch's cost.

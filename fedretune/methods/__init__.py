@@ -19,6 +19,7 @@ METHODS = Registry(
     "method",
     {
         "retune": "fedretune.methods.retune:retune",
+        "offsets": "fedretune.methods.offsets:offsets",
         "ewc": "fedretune.methods.ewc:ewc",
         "lwf": "fedretune.methods.lwf:lwf",
         "replay": "fedretune.methods.replay:replay",

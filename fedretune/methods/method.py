@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedretune.adaptors import ProbeSpec, Spec
+from fedretune.adaptors import AdaptorSpec, ProbeSpec, Spec
 from fedretune.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ class Method:
     arrangement : Arrangement (default: "federated")
     order : Order (default: "stream")
     remedies : mapping of name to a maker of a `Remedy` from its strength (default: none)
+    settings : mapping of config key to value (default: none)
+        What suits the method where the config says nothing else, tuned on the validation split
+        of the phantoms.
+    wirings : tuple[str, ...] (default: none)
+        The adaptor's wirings that the method is about; none if any will do.
     """
 
     name: str
@@ -47,12 +52,26 @@ class Method:
     arrangement: Arrangement = "federated"
     order: Order = "stream"
     remedies: "Mapping[str, Callable[[float], Remedy]]" = field(default_factory=dict)
+    settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    wirings: tuple[str, ...] = ()
 
-    def spec(self, adaptor: Callable[[int, int], Spec], dim: int, findings: int) -> Spec:
-        """Return what is trained, given the config's adaptor by dimensions and findings."""
-        if self.probe is None:
-            return adaptor(dim, findings)
-        return ProbeSpec(self.probe * dim, dim, findings)
+    def spec(self, adaptor: Callable[[int, int], AdaptorSpec], dim: int, findings: int) -> Spec:
+        """Return what is trained, given the config's adaptor by dimensions and findings.
+
+        Raises
+        ------
+        UserError
+            The method is about another wiring than the config's adaptor has.
+        """
+        if self.probe is not None:
+            return ProbeSpec(self.probe * dim, dim, findings)
+        spec = adaptor(dim, findings)
+        if self.wirings and spec.wiring not in self.wirings:
+            raise UserError(
+                f"Method '{self.name}' needs adaptor.wiring = {' or '.join(self.wirings)}, and it "
+                f"is {spec.wiring}: leave the key out, or take another method."
+            )
+        return spec
 
     @property
     def trains(self) -> bool:
@@ -73,11 +92,11 @@ class Method:
             raise UserError(f"Method '{self.name}' cannot be both {self.order} and {order}.")
         return replace(self, order=order)
 
-    def probing(self, hidden: int) -> "Method":
+    def probing(self, hidden: int, lr: float) -> "Method":
         """Return the method with a probe in the adaptor's place. Raises `UserError`."""
         if self.probe is not None:
             raise UserError(f"Method '{self.name}' names two probes: leave one out.")
-        return replace(self, probe=hidden)
+        return replace(self, probe=hidden, settings={**self.settings, "train.lr": lr})
 
     def with_remedy(self, name: str, make: "Callable[[float], Remedy]") -> "Method":
         """Return the method with one remedy more. Raises `UserError` if it has it already."""
@@ -92,8 +111,8 @@ class Method:
                 f"Method '{self.name}': a remedy against forgetting needs a stream to forget, and "
                 f"'{self.order}' has none."
             )
-        if self.probe is not None and "anchor" in self.remedies:
-            raise UserError(f"Method '{self.name}': a probe has no prompts to anchor.")
+        if self.probe is not None and ("anchor" in self.remedies or self.wirings):
+            raise UserError(f"Method '{self.name}': a probe has no prompts to hold or to shift.")
         return self
 
 

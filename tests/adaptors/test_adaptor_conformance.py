@@ -35,13 +35,18 @@ ADAPTOR_SPECS = [
     )
     if residual or "offsets" not in wiring
 ]
+ADAPTOR_SPECS += [
+    AdaptorSpec("linear", wiring, DIM, True, "learnable", FINDINGS, features=5)
+    for wiring in ("offsets", "image+offsets")
+]
 PROBE_SPECS = [ProbeSpec(0, DIM, FINDINGS), ProbeSpec(5, DIM, FINDINGS)]
 
 
 def name_of(spec: AdaptorSpec | ProbeSpec) -> str:
     if isinstance(spec, ProbeSpec):
         return f"probe-{spec.hidden}"
-    return f"{spec.kind}-{spec.wiring}-{'residual' if spec.residual else 'bare'}-{spec.scale}"
+    kind = f"{spec.kind}-{spec.features}" if spec.features else spec.kind
+    return f"{kind}-{spec.wiring}-{'residual' if spec.residual else 'bare'}-{spec.scale}"
 
 
 every_adaptor = pytest.mark.parametrize("spec", ADAPTOR_SPECS, ids=name_of)
@@ -132,6 +137,9 @@ def test_an_untrained_residual_adaptor_is_zero_shot_and_a_bare_one_is_not(
         adapted = scores(build(spec, 5), draw(4, 9, DIM), prompts(), pooling)
         frozen = scores(None, draw(4, 9, DIM), prompts(), pooling)
         for rule in frozen:
+            if spec.features:  # as long as the vector, so that cosines are those over sqrt(2)
+                assert torch.allclose(2**0.5 * adapted[rule], frozen[rule], atol=1e-6)
+                continue
             assert torch.equal(adapted[rule], frozen[rule]) == spec.residual
 
 
@@ -173,15 +181,21 @@ def test_only_the_wired_side_is_adapted(spec: AdaptorSpec) -> None:
     adaptor, x = trained(spec), draw(6, 4, DIM)
     positive, negative = draw(7, FINDINGS, 4, DIM), draw(8, FINDINGS, 2, DIM)
     adapted = adaptor.text(positive, negative)
-    assert torch.equal(adaptor.image(x), x) == (spec.wiring in ("text", "offsets"))
-    for before, after in zip((positive, negative), adapted, strict=True):
+    assert torch.equal(adaptor.image(x)[:, :DIM], x) == (spec.wiring in ("text", "offsets"))
+    for prompt, after in zip((positive, negative), adapted, strict=True):
+        before = torch.nn.functional.pad(prompt, (0, spec.features))
         assert torch.equal(after, before) == (spec.wiring == "image")
-        assert torch.equal(adaptor.image(before), after) == (spec.wiring == "shared")
+        if not spec.features:
+            assert torch.equal(adaptor.image(before), after) == (spec.wiring == "shared")
 
 
 @pytest.mark.parametrize(
     "spec",
-    [AdaptorSpec("mlp", "offsets", DIM, True, "7", FINDINGS), ProbeSpec(0, DIM, FINDINGS)],
+    [
+        AdaptorSpec("mlp", "offsets", DIM, True, "7", FINDINGS),
+        AdaptorSpec("mlp", "offsets", DIM, True, "7", FINDINGS, features=9),
+        ProbeSpec(0, DIM, FINDINGS),
+    ],
     ids=name_of,
 )
 def test_what_findings_do_not_share_is_not_changed_by_another_findings_labels(spec) -> None:

@@ -17,6 +17,7 @@ from fedretune.adaptors import (
     spec_from_json,
     to_arrays,
 )
+from fedretune.adaptors.features import RandomFeatures
 from fedretune.errors import UserError
 
 dims, findings = st.integers(1, 2048), st.integers(1, 40)
@@ -72,6 +73,8 @@ def test_tensors_are_known_without_torch() -> None:
         ({"kind": "mpl"}, "Did you mean 'mlp'"),
         ({"wiring": "both"}, "double, image, image.offsets, offsets, shared, text"),
         ({"wiring": "offsets"}, "adaptor.findings is 0"),
+        ({"features": 9}, "adaptor.features = 9 needs adaptor.wiring = offsets"),
+        ({"features": -1}, "adaptor.features is -1"),
         ({"wiring": "offsets", "findings": 3, "residual": False}, "set adaptor.residual = true"),
         ({"dim": 0}, "adaptor.dim is 0"),
         ({"dim": 8.0}, "adaptor.dim is 8.0"),
@@ -171,3 +174,15 @@ def test_arrays_are_a_copy() -> None:
     adaptor = build(AdaptorSpec("linear", "double", 4, False, "none"), 0)
     to_arrays(adaptor)["parts.image.output.bias"][:] = 9
     assert (adaptor.parts["image"].output.bias != 9).all()
+
+
+def test_random_features_are_unit_parts_of_the_vectors_length_and_the_same_everywhere() -> None:
+    code = (
+        "from fedretune.adaptors.features import RandomFeatures as R; import torch; "
+        "torch.manual_seed(3); print(R(6, 4)(torch.arange(6.0)).tolist())"
+    )
+    elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    found = RandomFeatures(6, 4)(torch.arange(6.0))
+    assert str(found.tolist()) == elsewhere.stdout.strip()
+    x = torch.randn(9, 6)
+    torch.testing.assert_close(RandomFeatures(6, 40)(x).norm(dim=-1), x.norm(dim=-1))

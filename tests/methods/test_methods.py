@@ -147,7 +147,8 @@ def test_unlabelled_findings_as_negatives_change_what_is_learnt(synthetic_run):
         ("linear-probe+mlp-probe", "names two probes"),
         ("ewc+ewc", "names 'ewc' twice"),
         ("joint+ewc", "needs a stream to forget"),
-        ("linear-probe+anchor", "no prompts to anchor"),
+        ("linear-probe+offsets", "no prompts to hold or to shift"),
+        ("linear-probe+anchor", "no prompts to hold or to shift"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(name, words):
