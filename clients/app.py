@@ -9,7 +9,7 @@ from clients.memory import SiteMemory
 from clients.site import Site
 from clients.world import open_world
 from fedretune.errors import UserError
-from fedretune.wire import Array, Value
+from fedretune.wire import Array, Value, WireError, decode
 from scenarios import RunConfig
 
 # Adaptors are small: more threads would cost more than they give, and would make the last bits
@@ -71,8 +71,17 @@ def evaluate_histograms(message: Message, context: Context) -> Message:
 
 
 def _arrays(message: Message, record: str) -> dict[str, Array] | None:
+    """Return the arrays that the server sent, by name: read-only, where they lie."""
     values = message.content.array_records.get(record)
-    return None if values is None else {name: each.numpy() for name, each in values.items()}
+    if values is None:
+        return None
+    try:
+        return {name: decode(name, each) for name, each in values.items()}
+    except WireError as error:
+        raise UserError(
+            f"The server's message cannot be read: {error}.",
+            public="refused; the server's message cannot be read",
+        ) from error
 
 
 def _position(message: Message, name: str) -> int:

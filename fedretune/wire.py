@@ -24,12 +24,19 @@ ArrayRecords = Mapping[str, Mapping[str, Array]]
 #: Record name to key to value.
 ScalarRecords = Mapping[str, Mapping[str, Value]]
 
+#: How an array's bytes are written: its values alone, little-endian, last axis fastest, and no
+#: header, so that there is room for nothing else. Flower's own way writes and reads a header of
+#: NumPy's each time, and its reader allows bytes behind the values.
+ENCODING = "fedretune.values"
+
 #: Longest text that may leave: a SHA-256 in hex, a name, a reason.
 MAX_TEXT = 200
 #: Most findings and experiences that a handshake may list.
 MAX_ITEMS = 1000
 
 _COUNTS = ("uint16", "uint32", "uint64")
+#: The dtypes that are read at all.
+_DTYPES = ("float32", *_COUNTS)
 
 
 class WireError(ValueError):
@@ -116,24 +123,58 @@ def take_apart(content: Content) -> tuple[ArrayRecords, ScalarRecords]:
     Raises
     ------
     WireError
-        An array's bytes are not those of an array of the dtype and shape that it claims.
+        An array is not encoded as it must be.
     """
     arrays: dict[str, dict[str, Array]] = {}
     for record, values in content.array_records.items():
-        arrays[record] = {name: _decode(name, array) for name, array in values.items()}
+        arrays[record] = {name: decode(name, array) for name, array in values.items()}
     scalars: dict[str, dict[str, Value]] = {}
     for records in (content.metric_records, content.config_records):
         scalars.update({record: dict(values) for record, values in records.items()})
     return arrays, scalars
 
 
-def _decode(name: str, array: Any) -> Array:
+class Encoded(Protocol):
+    """An array as bytes; Flower's ``Array`` is one."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    stype: str
+    data: bytes
+
+
+def encode(array: Array) -> tuple[str, tuple[int, ...], str, bytes]:
+    """Return the dtype, shape, encoding and bytes of an array: what Flower's ``Array`` takes.
+
+    What was decoded is encoded by the bytes that it was read from, which nothing can change.
+    """
+    stored = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    base: object = stored.base
+    if isinstance(base, bytes) and len(base) == stored.nbytes:
+        return array.dtype.name, array.shape, ENCODING, base
+    return array.dtype.name, array.shape, ENCODING, stored.tobytes()
+
+
+def decode(name: str, array: Encoded) -> Array:
+    """Return an array that reads the bytes of `array` where they lie; it cannot be written to.
+
+    Raises
+    ------
+    WireError
+        Another encoding or dtype than is read here, or more or fewer bytes than the shape takes.
+    """
+    what = f"array '{name[:MAX_TEXT]}'"
+    if array.stype != ENCODING:
+        raise WireError(f"{what} is not encoded as '{ENCODING}'")
+    if array.dtype not in _DTYPES:
+        raise WireError(f"{what} has a dtype that is not read here")
+    dtype, shape = np.dtype(array.dtype).newbyteorder("<"), tuple(array.shape)
     try:
-        decoded: Array = array.numpy()
-    except Exception as error:
-        raise WireError(f"array '{name[:MAX_TEXT]}' cannot be decoded") from error
-    if decoded.shape != tuple(array.shape) or decoded.dtype.name != array.dtype:
-        raise WireError(f"array '{name[:MAX_TEXT]}' is not what its header says")
+        decoded: Array = np.ndarray(shape, dtype, buffer=array.data)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise WireError(f"{what} cannot be read") from error
+    if decoded.nbytes != len(array.data):
+        raise WireError(f"{what} has more bytes than its values")
     return decoded
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.common.serde import recorddict_to_proto
 from flwr.serverapp import Grid
 
 import fedretune
 from fedretune import wire
 from fedretune.errors import UserError
 from server.folder import RunFolder
+from server.sizes import payload_bytes
 
 #: Seconds between two looks for new nodes.
 POLL = 0.5
@@ -215,17 +215,12 @@ class Federation:
             self.folder.site(name, -1, -1, "joined", "")
 
 
-def payload_bytes(content: RecordDict) -> int:
-    """Return the serialized size of a message's content, in bytes."""
-    return int(recorddict_to_proto(content).ByteSize())
-
-
 def content_of(
     arrays: Mapping[str, Mapping[str, wire.Array]], experience: int, round_: int, run: str
 ) -> Callable[[], RecordDict]:
     """Return a maker of messages' contents: the arrays are serialized once for all sites."""
     records = {
-        record: ArrayRecord({name: Array(value) for name, value in values.items()})
+        record: ArrayRecord({name: Array(*wire.encode(value)) for name, value in values.items()})
         for record, values in arrays.items()
     }
     return lambda: RecordDict(

@@ -1,5 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from fedretune import wire
 from fedretune.adaptors import AdaptorSpec, build, to_arrays
@@ -98,3 +103,72 @@ def test_an_evaluation_reply_is_counts_and_no_scores():
     wire.check(schema, {"histogram": {"counts": counts}}, metrics)
     with pytest.raises(wire.WireError, match="float32"):
         wire.check(schema, {"histogram": {"counts": counts.astype(np.float32)}}, metrics)
+
+
+ARRAYS = hnp.arrays(
+    st.sampled_from([np.float32, np.uint16, np.uint32, np.uint64, ">f4"]),
+    hnp.array_shapes(min_dims=0, min_side=0, max_side=4),
+)
+
+
+def encoded(array, **changes):
+    """Return an array as Flower holds it."""
+    values = zip(("dtype", "shape", "stype", "data"), wire.encode(array), strict=True)
+    return SimpleNamespace(**{**dict(values), **changes})
+
+
+@given(array=ARRAYS, transpose=st.booleans())
+def test_an_array_is_decoded_to_the_values_that_were_encoded(array, transpose):
+    array = array.T if transpose else array
+    decoded = wire.decode("a", encoded(array))
+    assert (decoded.shape, decoded.dtype.name) == (array.shape, array.dtype.name)
+    np.testing.assert_array_equal(decoded, array)
+
+
+@given(array=ARRAYS)
+def test_the_bytes_are_those_that_numpy_writes_little_endian(array):
+    written = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    assert wire.encode(array) == (array.dtype.name, array.shape, wire.ENCODING, written)
+
+
+@given(array=ARRAYS)
+def test_a_decoded_array_is_read_where_it_lies_cannot_be_changed_and_is_sent_on_as_it_is(array):
+    message = encoded(array)
+    decoded = wire.decode("a", message)
+    assert not decoded.flags.writeable
+    assert wire.encode(decoded)[3] is message.data
+
+
+@given(array=hnp.arrays(np.float32, st.integers(2, 9)), data=st.data())
+def test_a_part_of_a_decoded_array_is_encoded_alone(array, data):
+    decoded = wire.decode("a", encoded(array))
+    part = data.draw(hnp.basic_indices(array.shape).filter(lambda index: index != ()))
+    chosen = np.atleast_1d(decoded[part])
+    assert wire.encode(chosen)[3] == chosen.tobytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stype": "numpy.ndarray"},
+        {"dtype": "float64"},
+        {"dtype": "object"},
+        {"dtype": "int"},
+        {"shape": (4,)},
+        {"shape": (2,)},
+        {"shape": (-3,)},
+        {"shape": (3, -1)},
+        {"shape": (3, 2**62)},
+        {"shape": (0, 2**80)},
+        {"shape": (1.5, 2)},
+        {"shape": ("3",)},
+        {"shape": (1,) * 90 + (3,)},
+        {"data": b"\0" * 13},
+        {"data": b"\0" * 11},
+        {"data": b""},
+    ],
+    ids=str,
+)
+def test_an_array_whose_bytes_are_not_what_it_says_is_refused(changes):
+    with pytest.raises(wire.WireError, match="array 'a'"):
+        wire.decode("a", encoded(np.zeros(3, np.float32), **changes))

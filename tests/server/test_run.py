@@ -13,6 +13,7 @@ import clients.app
 import server.stream
 from fedretune.adaptors import load
 from fedretune.errors import UserError
+from fedretune.wire import encode
 from server.folder import TABLES
 from tests.run_folders import FILES, adaptors
 
@@ -102,7 +103,7 @@ def spoiling(site: str, spoil):
 
 def _nan(content):
     for name, array in content["adaptor"].items():
-        content["adaptor"][name] = Array(np.full_like(array.numpy(), np.nan))
+        content["adaptor"][name] = Array(*encode(np.full(array.shape, np.nan, np.float32)))
 
 
 def _weight(content):
@@ -118,7 +119,7 @@ def _stale(content):
 
 
 def _key(content):
-    content["adaptor"]["other"] = Array(np.zeros(1, np.float32))
+    content["adaptor"]["other"] = Array(*encode(np.zeros(1, np.float32)))
 
 
 def _empty(content):
