@@ -63,8 +63,8 @@ class RunView:
         self._experiences, self._rounds = event["experiences"], event["rounds"]
         names = event["sites"]
         shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-        what = f"{self._experiences} experiences of {self._rounds} rounds"
-        say(f"[bold]{len(names)} sites[/] ({escape(shown)}), {what}", self.console)
+        what = f"{_count(self._experiences, 'experience')} of {_count(self._rounds, 'round')}"
+        say(f"[bold]{_count(len(names), 'site')}[/] ({escape(shown)}), {what}", self.console)
         done = rounds_done(event["step"], self._rounds)
         if event["step"]:
             say(f"resumed after {done} of {self._experiences * self._rounds} rounds", self.console)
@@ -131,14 +131,20 @@ def final_table(summary: Mapping[str, Any], width: int) -> Table:
     for experience in last:
         table.add_column(f"{experience + 1}", justify="right")
     table.add_column("mean", justify="right", style="bold")
-    rows = {"zero-shot": summary["zero_shot_by_experience"]}
-    for number, row in enumerate(summary["auroc_after_experience"], start=1):
-        rows[f"experience {number}"] = row
-    for name, row in rows.items():
+    for name, row in _rows(summary).items():
         cells = [_figure(row[e]) for e in first] + ["..."] * bool(last)
         cells += [_figure(row[e]) for e in last]
         table.add_row(name, *cells, _figure(_mean(row)))
     return table
+
+
+def _rows(summary: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """Return the table's rows by name: what was there before training, then after each step."""
+    rows = {"zero-shot": summary["zero_shot_by_experience"]}
+    trained = summary["auroc_after_experience"]
+    if len(trained) == 1 < summary["experiences"]:
+        return {**rows, "all at once": trained[0]}
+    return rows | {f"experience {number}": row for number, row in enumerate(trained, start=1)}
 
 
 def _columns(experiences: int, width: int) -> tuple[range, range]:
@@ -151,16 +157,7 @@ def _columns(experiences: int, width: int) -> tuple[range, range]:
 
 
 def _closing_lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        f"Zero-shot {_figure(summary['zero_shot_auroc'])}, final "
-        f"{_figure(summary['final_auroc'])}; forgetting {_figure(summary['forgetting'])}, "
-        f"backward transfer {_figure(summary['backward_transfer'], '+.3f')}."
-    )
-    yield (
-        f"Sent by each site in a round: {_size(summary['bytes_up_per_site_round'])}; in all "
-        f"{_size(summary['bytes_up'])} up, {_size(summary['bytes_down'])} down, in "
-        f"{summary['wall_seconds']:.0f} s."
-    )
+    yield from _figures_and_bytes(summary)
     if undefined := summary["undefined_findings"]:
         shown = ", ".join(
             f"{escape(finding)} ({_listed(experiences, summary['experiences'])})"
@@ -172,6 +169,25 @@ def _closing_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         )
     if left_out := len(summary["quarantined"]):
         yield f"[yellow]{left_out} replies were left out:[/] sites.csv says whose, and why."
+
+
+def _figures_and_bytes(summary: Mapping[str, Any]) -> Iterator[str]:
+    figures = f"Zero-shot {_figure(summary['zero_shot_auroc'])}"
+    sent = f"{_size(summary['bytes_up'])} up, {_size(summary['bytes_down'])} down, in "
+    sent += f"{summary['wall_seconds']:.0f} s."
+    if not summary["auroc_after_experience"]:
+        untrained = summary["untrained_auroc"]
+        figures += "" if untrained is None else f", untrained {_figure(untrained)}"
+        yield f"{figures}; nothing was trained."
+        yield f"Sent to evaluate: {sent}"
+        return
+    yield (
+        f"{figures}, final {_figure(summary['final_auroc'])}; forgetting "
+        f"{_figure(summary['forgetting'])}, backward transfer "
+        f"{_figure(summary['backward_transfer'], '+.3f')}."
+    )
+    a_round = _size(summary["bytes_up_per_site_round"])
+    yield f"Sent by each site in a round: {a_round}; in all {sent}"
 
 
 def _listed(experiences: list[int], count: int) -> str:
@@ -224,6 +240,10 @@ def _whole_lines(path: Path, position: int) -> list[bytes]:
         file.seek(position)
         lines = file.readlines()
     return [line for line in lines if line.endswith(b"\n")]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _mean(row: list[float | None]) -> float | None:

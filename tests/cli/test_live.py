@@ -77,6 +77,39 @@ def test_the_end_tells_the_figures_and_lists_undefined_findings_in_one_line(tmp_
     assert lines[-1] == f"Run folder: {tmp_path}"
 
 
+def names_of(figures):
+    """Return the names of the rows of a run's final table."""
+    made = console()
+    made.print(final_table(figures, 80))
+    return [line.split("│")[1].strip() for line in text_of(made).splitlines() if "│" in line]
+
+
+def test_what_was_trained_all_at_once_is_no_experience():
+    assert names_of(summary(2)) == ["zero-shot", "experience 1", "experience 2"]
+    assert names_of(summary(2, auroc_after_experience=[[0.5, 0.6]])) == ["zero-shot", "all at once"]
+    assert names_of(summary(1)) == ["zero-shot", "experience 1"]
+
+
+def test_of_a_run_that_trains_nothing_there_is_what_was_evaluated(tmp_path):
+    figures = summary(2, auroc_after_experience=[], bytes_up_per_site_round=0.0)
+    assert names_of(figures) == ["zero-shot"]
+    made = console(500)
+    RunView(made).finish({**figures, "untrained_auroc": 0.25}, tmp_path)
+    RunView(made).finish({**figures, "untrained_auroc": None}, tmp_path)
+    lines = text_of(made).splitlines()
+    assert "Zero-shot 0.500, untrained 0.250; nothing was trained." in lines
+    assert "Zero-shot 0.500; nothing was trained." in lines
+    assert lines.count("Sent to evaluate: 7.6 MB up, 999 B down, in 12 s.") == 2
+
+
+def test_one_is_not_told_in_the_plural():
+    made = console(500)
+    start = {"event": "start", "sites": ["a"], "experiences": 1, "rounds": 2, "step": 0}
+    RunView(made).show(start)
+    assert "1 experience of 2 rounds" in text_of(made)
+    assert text_of(made).startswith("1 site (a)")
+
+
 def test_figures_that_are_not_defined_are_dashes(tmp_path):
     made = console()
     RunView(made).finish(summary(1, forgetting=None, backward_transfer=None), tmp_path)
