@@ -1,5 +1,7 @@
 """The Flower ClientApp: translates messages to `Site` calls and back."""
 
+from functools import lru_cache
+
 import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -11,6 +13,7 @@ from clients.world import open_world
 from fedretune.errors import UserError
 from fedretune.wire import Array, Value, WireError, decode
 from scenarios import RunConfig
+from scenarios.config import Scalar
 
 # Adaptors are small: more threads would cost more than they give, and would make the last bits
 # of a result depend on the machine.
@@ -19,7 +22,7 @@ torch.set_num_threads(1)
 
 def open_site(context: Context) -> Site:
     """Return the site that this node plays. Raises `UserError` if the node plays none."""
-    config = RunConfig.from_flat(context.run_config)
+    config = _config(tuple(context.run_config.items()))
     partition = int(context.node_config["partition-id"])
     world = open_world(config, int(context.node_config["num-partitions"]))
     sites = world.scenario.sites
@@ -68,6 +71,12 @@ def evaluate_histograms(message: Message, context: Context) -> Message:
     site = open_site(context)
     edges = (_arrays(message, "edges") or {})["edges"]
     return _counts(message, site, site.histograms(_arrays(message, "adaptor"), edges))
+
+
+@lru_cache(maxsize=2)
+def _config(run_config: tuple[tuple[str, Scalar], ...]) -> RunConfig:
+    """Return the run's config, checked once a process rather than at every message."""
+    return RunConfig.from_flat(dict(run_config))
 
 
 def _arrays(message: Message, record: str) -> dict[str, Array] | None:

@@ -1,7 +1,7 @@
 """The run folder: complete at every moment, so that a killed run goes on where it was.
 
-Tables are only ever appended to. A checkpoint, written after each step, says how long each of
-them was; resuming cuts them back to that, and the run goes on as if it had never stopped.
+Tables are only ever appended to. A checkpoint, made after each step, says how long each of them
+was; resuming cuts them back to that, and the run goes on as if it had never stopped.
 """
 
 import csv
@@ -12,9 +12,10 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import tomli_w
 from safetensors.numpy import load, save
@@ -71,6 +72,9 @@ class RunFolder:
         self.path = path
         self._started = time.monotonic()
         self._before = 0.0
+        self._files: dict[str, TextIO] = {}
+        self._writer = ThreadPoolExecutor(1, "checkpoints")
+        self._written: Future[None] | None = None
 
     @classmethod
     def create(cls, out: Path, name: str) -> "RunFolder":
@@ -114,30 +118,40 @@ class RunFolder:
 
     def rows(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Append rows to a table; see `TABLES` for its columns."""
-        with (self.path / table).open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+        if table not in self._files:
+            self._files[table] = (self.path / table).open("a", newline="")
+        csv.writer(self._files[table], lineterminator="\n").writerows(rows)
+        self._files[table].flush()
 
     def seconds(self) -> float:
         """Return the seconds spent on the run, those before a resume included."""
         return self._before + time.monotonic() - self._started
 
     def checkpoint(self, step: int, arrays: Mapping[str, Array]) -> None:
-        """Make the state after `step` steps the one that a resumed run starts from."""
-        tensors = save(dict(arrays))
+        """Make the state after `step` steps the one that a resumed run starts from.
+
+        The disk gets it beside the next step: `arrays` must not change. What is said of the tables
+        is of this moment, so until it is there the run would go on from the one before. Raises
+        what writing the one before it raised.
+        """
+        self._wait()
         state = {
             "step": step,
             "seconds": self.seconds(),
-            "sha256": hashlib.sha256(tensors).hexdigest(),
             "lengths": {table: (self.path / table).stat().st_size for table in TABLES},
         }
-        base = self.path / "checkpoints" / f"step-{step:05}"
-        with writing(base.with_suffix(".safetensors")) as file:
-            file.write(tensors)
-        # The state comes last: a checkpoint without it does not exist.
-        write_json(base.with_suffix(".json"), state)
-        for old in sorted(base.parent.glob("step-*.json"))[:-KEPT]:
-            old.unlink()
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        self._written = self._writer.submit(_write_checkpoint, self.path, state, dict(arrays))
+
+    def settle(self) -> None:
+        """Wait until all is on the disk, and let go of the tables. Raises what `checkpoint` does."""
+        while self._files:
+            self._files.popitem()[1].close()
+        self._wait()
+
+    def _wait(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
     def restore(self) -> tuple[int, dict[str, Array]]:
         """Cut the tables back to the last sound checkpoint; return its step and adaptor.
@@ -194,6 +208,19 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file that is there whole or not at all."""
     with writing(path) as file:
         file.write((json.dumps(values, indent=2) + "\n").encode())
+
+
+def _write_checkpoint(folder: Path, state: dict[str, Any], arrays: dict[str, Array]) -> None:
+    tensors = save(arrays)
+    base = folder / "checkpoints" / f"step-{state['step']:05}"
+    with writing(base.with_suffix(".safetensors")) as file:
+        file.write(tensors)
+    # The state comes last: a checkpoint without it does not exist.
+    digest = hashlib.sha256(tensors).hexdigest()
+    write_json(base.with_suffix(".json"), {**state, "sha256": digest})
+    for old in sorted(base.parent.glob("step-*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Array]] | None:

@@ -76,6 +76,12 @@ class Stream:
         if not done:
             seed = derive_seed(self.config.seed, "adaptor")
             models = {GLOBAL: to_arrays(build(self.spec, seed))}
+        try:
+            return self._take_steps(done, models)
+        finally:
+            self.folder.settle()
+
+    def _take_steps(self, done: int, models: Models) -> Models:
         todo = steps(self.config.how.order, self.terms.steps, self.config.rounds)
         for number, step in enumerate(todo[done:], start=done + 1):
             if step.kind == "train":
