@@ -47,7 +47,9 @@ def study() -> None:
 
 @app.command("retune")
 def retune(
-    scenarios: Annotated[str, typer.Option(help="Names with commas.")] = ",".join(SCENARIOS),
+    scenarios: Annotated[
+        str | None, typer.Option(help=f"Names with commas; default: {', '.join(SCENARIOS)}.")
+    ] = None,
     methods: Annotated[
         str | None, typer.Option(help=f"Names with commas; default: {', '.join(METHODS)}.")
     ] = None,
@@ -72,8 +74,8 @@ def retune(
 ) -> None:
     """Run RE-tune, its remedies and what they are compared with, over scenarios and seeds.
 
-    Writes table.csv, table.md and a folder for each run. Stopped or killed, the same command goes
-    on where it was.
+    Writes table.csv, table.md and a folder for each run.
+    Stopped or killed, the same command goes on where it was.
     """
     from fedretune.study.checks import Choice
 
@@ -82,7 +84,7 @@ def retune(
     base = {key: value for key, value in keys.items() if value is not None}
     base |= runs.parse_settings(settings or [])
     choice = Choice(
-        names_in(scenarios, "--scenarios"),
+        SCENARIOS if scenarios is None else names_in(scenarios, "--scenarios"),
         None if methods is None else names_in(methods, "--methods"),
         names_in(unlabelled, "--unlabelled"),
         seeds_in(seeds) if seeds is not None else QUICK_SEEDS if quick else SEEDS,

@@ -83,7 +83,7 @@ class Checks:
             try:
                 config = self._config(cell)
                 if where not in cut:
-                    cut[where] = self._scenario(cell.keys())
+                    cut[where] = self._scenario(cell.settings())
                 scenarios.arrange(config, cut[where])
                 configs[cell] = config.to_flat()
             except UserError as error:
@@ -93,7 +93,7 @@ class Checks:
         return configs
 
     def _config(self, cell: Cell) -> Any:
-        keys = cell.keys()
+        keys = cell.settings()
         config = self.modules("scenarios").RunConfig.from_flat(
             {**self.base, **keys, "name": cell.name}
         )

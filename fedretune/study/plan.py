@@ -62,7 +62,7 @@ class Cell:
         parts = (self.scenario, self.unlabelled, self.method, f"seed-{self.seed}")
         return ".".join(part for part in parts if part)
 
-    def keys(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return the keys of the config that make the run this cell."""
         keys = {"scenario": self.scenario, "method": self.method, "seed": self.seed}
         return {**keys, "unlabelled": self.unlabelled} if self.unlabelled else keys

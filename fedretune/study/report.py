@@ -105,11 +105,13 @@ def compact(statistics: Statistics) -> "Iterator[Table]":
     from rich.table import Table
 
     for where, groups in statistics.tables().items():
-        table = Table(title=title_of(*where), title_justify="left", box=box.SIMPLE, padding=(0, 1))
-        table.add_column("method", no_wrap=True)
+        table = Table(title=title_of(*where), title_justify="left", box=box.SIMPLE)
+        table.show_edge = table.pad_edge = False  # room for two characters more
+        table.add_column("method", no_wrap=True, vertical="bottom")
         for column in COMPACT:
-            table.add_column(column.heading, justify="right")
+            heading = "\n".join(column.heading.rsplit(" ", 1))
+            table.add_column(heading, justify="right", no_wrap=True)
         for group in groups:
-            cells = (short(statistics.cell(group, column)) for column in COMPACT)
-            table.add_row(group[2], *cells)
+            cells = (statistics.cell(group, column) for column in COMPACT)
+            table.add_row(group[2], *(short(cell).replace(" ", "") for cell in cells))
         yield table
