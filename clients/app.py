@@ -49,13 +49,13 @@ def train(message: Message, context: Context) -> Message:
     """Train the global adaptor on this site's shard."""
     site = open_site(context)
     run = str(message.content.config_records["position"]["run"])
-    arrays, metrics = site.train(
+    records, metrics = site.train(
         _arrays(message, "adaptor") or {},
         _position(message, "experience"),
         _position(message, "round"),
         SiteMemory.of(site.world.config.out, run, site.name),
     )
-    return Message(content_of({"adaptor": arrays}, {"metrics": metrics}), reply_to=message)
+    return Message(content_of(records, {"metrics": metrics}), reply_to=message)
 
 
 @app.evaluate("coarse")

@@ -47,7 +47,7 @@ def _schema(message_type: str, site: Site) -> wire.Schema:
     findings, experiences = len(world.scenario.findings), world.scenario.experiences
     schemas = {
         "query": wire.HANDSHAKE,
-        "train": wire.train_schema(world.adaptor),
+        "train": wire.train_schema(world.adaptor, world.config.counted(findings)),
         "evaluate.coarse": wire.coarse_schema(findings),
         "evaluate.histograms": wire.histogram_schema(experiences, findings, BINS),
     }

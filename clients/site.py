@@ -52,7 +52,7 @@ class Site:
 
     def train(
         self, arrays: Arrays, experience: int, round_: int, memory: SiteMemory
-    ) -> tuple[Arrays, Scalars]:
+    ) -> tuple[dict[str, Arrays], Scalars]:
         """Train the global adaptor on what this site trains at this step of the stream.
 
         Parameters
@@ -66,11 +66,11 @@ class Site:
 
         Returns
         -------
-        The trained adaptor, and the scalars of a training reply.
+        The arrays of a training reply, by record, among them the trained adaptor; and its scalars.
         """
         world, config = self.world, self.world.config
         visit = self._visit(arrays, experience)
-        images = len(visit.images)
+        images, positives = len(visit.images), (visit.labels == 1).sum(0)
         remembered = self._begin(visit, memory)
         visit = _with_rows(visit, [each.rows(remembered) for each in world.remedies])
         result = train(
@@ -90,7 +90,10 @@ class Site:
             "num-examples": images,
             "loss": result.loss,
         }
-        return to_arrays(visit.model), metrics
+        records: dict[str, Arrays] = {"adaptor": to_arrays(visit.model)}
+        if config.averaging == "positives":
+            records["counts"] = {"positives": positives.numpy().astype(np.uint32)}
+        return records, metrics
 
     def _visit(self, arrays: Arrays, experience: int) -> Visit:
         """Return the images, labels and adaptor that this site trains at a step."""

@@ -12,11 +12,13 @@ from torch import Tensor
 from fedretune.errors import UserError, one_of
 from fedretune.objectives.difference import (
     BALANCES,
+    ONE_CLASS,
     POOLINGS,
     logits_of,
     masked_bce,
     positive_weights,
     split_labels,
+    without_one_class,
 )
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 
@@ -52,6 +54,9 @@ class TrainingSettings:
         Passes over the site's images.
     balance : str (default: "none")
         What positives count for: see `positive_weights`.
+    one_class : str (default: "train")
+        `mask` leaves out the labels of a finding that the site's images have only one class of:
+        from negatives alone nothing is learnt of a finding but to deny it.
     pooling : str (default: "mean")
         Over the prompts of a finding: see `cosines`.
     """
@@ -62,11 +67,13 @@ class TrainingSettings:
     batch_size: int = 64
     epochs: int = 10
     balance: str = "none"
+    one_class: str = "train"
     pooling: str = "mean"
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("balance", self.balance, BALANCES)
+        one_of("treatment of one class", self.one_class, ONE_CLASS)
         one_of("pooling of prompts", self.pooling, POOLINGS)
         for key, least in (("batch_size", 1), ("epochs", 1)):
             value = getattr(self, key)
@@ -141,6 +148,8 @@ def train(
     """
     if not len(images) or images.shape[0] != labels.shape[0]:
         raise ValueError(f"{len(images)} images and {len(labels)} rows of labels")
+    if settings.one_class == "mask":
+        labels = without_one_class(labels)
     weights = positive_weights(labels, settings.balance)
     optimizer = _optimizer(model, settings)
     generator = torch.Generator().manual_seed(seed)

@@ -82,11 +82,17 @@ HANDSHAKE = Schema(
 )
 
 
-def train_schema(adaptor: Spec) -> Schema:
-    """Return what a training reply holds: the adaptor's tensors and four numbers."""
+def train_schema(adaptor: Spec, counted: int = 0) -> Schema:
+    """Return what a training reply holds: the adaptor's tensors and four numbers.
+
+    Where averaging needs them, also how many positives there are of each of `counted` findings.
+    """
     tensors = {name: Tensor(shape, (dtype,)) for name, (shape, dtype) in adaptor.tensors().items()}
     metrics = {**_POSITION, "num-examples": int, "loss": float}
-    return Schema(arrays={"adaptor": tensors}, scalars={"metrics": metrics})
+    arrays = {"adaptor": tensors}
+    if counted:
+        arrays["counts"] = {"positives": Tensor((counted,), _COUNTS)}
+    return Schema(arrays=arrays, scalars={"metrics": metrics})
 
 
 def coarse_schema(findings: int) -> Schema:

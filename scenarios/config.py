@@ -50,6 +50,7 @@ class TrainConfig(_Table):
     batch_size: Annotated[int, Field(ge=1)] = 64
     epochs: Annotated[int, Field(ge=1)] = 5
     balance: Literal["none", "sqrt", "full"] = "sqrt"
+    one_class: Literal["train", "mask"] = "train"
 
 
 class RemedyConfig(_Table):
@@ -91,6 +92,7 @@ class RunConfig(_Table):
     uncertain: Literal["zeros", "ones", "ignore"] = "zeros"
     evaluation_split: Literal["test", "val"] = "test"
     device: str = "auto"
+    averaging: Literal["examples", "positives"] = "examples"
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     adaptor: AdaptorConfig = AdaptorConfig()
@@ -129,6 +131,10 @@ class RunConfig(_Table):
     def spec(self, dim: int, findings: int) -> Spec:
         """Return what is trained, for a backbone's dimensions. Raises `UserError`."""
         return self.how.spec(self.adaptor.spec, dim, findings)
+
+    def counted(self, findings: int) -> int:
+        """Return of how many findings a training reply tells the positives: all or none."""
+        return findings if self.averaging == "positives" else 0
 
     def remedies(self) -> tuple[Remedy, ...]:
         """Return the method's remedies, with their strengths."""

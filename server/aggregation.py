@@ -1,41 +1,68 @@
 """From the sites' adaptors to the next global one: pure functions over named arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedretune.wire import Array
 
 Arrays = Mapping[str, Array]
 
 
-def fedavg(replies: Mapping[str, tuple[int, Arrays]]) -> dict[str, Array]:
-    """Return the mean of the sites' adaptors, weighted by examples.
+class WeightedMean:
+    """The mean of the sites' adaptors, folded one site at a time in float64.
 
-    ``w = sum_k (n_k / n) w_k``, FedAvg of McMahan et al. 2017 (arXiv 1602.05629), summed in
-    float64 and in the order of the sites' names, so that the order of arrival changes no bit.
+    ``w = sum_k n_k w_k / sum_k n_k``, FedAvg of McMahan et al. 2017 (arXiv 1602.05629), n_k the
+    examples of site k. Of a tensor whose rows belong to findings, row f may be weighted by the
+    site's positives of finding f instead, so that who never saw a finding does not dilute what
+    the others learnt of it; where no site has a positive, by the examples after all. Memory is
+    that of three adaptors, however many sites there are. Sites must be added in an order that
+    does not depend on arrival, for sums of floats do.
 
     Parameters
     ----------
-    replies : mapping of site to (examples, arrays)
-        Validated: the same names, shapes and dtypes in each, examples positive.
-
-    Raises
-    ------
-    ValueError
-        There are no replies.
+    by_finding : Collection[str] (default: none)
+        Names of the tensors, their first axis the findings, to be weighted by positives.
     """
-    if not replies:
-        raise ValueError("nothing to average")
-    ordered = [replies[site] for site in sorted(replies)]
-    weights = np.array([examples for examples, _ in ordered], dtype=np.float64)
-    weights /= weights.sum()
-    first = ordered[0][1]
-    return {name: _mean([arrays[name] for _, arrays in ordered], weights) for name in first}
+
+    def __init__(self, by_finding: Collection[str] = ()) -> None:
+        self._by_finding = frozenset(by_finding)
+        self._dtypes: dict[str, np.dtype] = {}
+        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._examples = 0.0
+        self._row_sums: dict[str, NDArray[np.float64]] = {}
+        self._positives: NDArray[np.float64] | float = 0.0
+
+    def add(self, arrays: Arrays, examples: int, positives: Array | None = None) -> None:
+        """Add one site's adaptor; `positives`, ``[F]``, wherever there are tensors by finding."""
+        self._examples += examples
+        for name, array in arrays.items():
+            self._dtypes[name] = array.dtype
+            _accumulate(self._sums, name, array.astype(np.float64) * examples)
+            if name in self._by_finding:
+                assert positives is not None
+                rows = positives.astype(np.float64).reshape(-1, *[1] * (array.ndim - 1))
+                _accumulate(self._row_sums, name, array.astype(np.float64) * rows)
+        if positives is not None:
+            self._positives = self._positives + positives.astype(np.float64)
+
+    def result(self) -> dict[str, Array]:
+        """Return the mean, in the adaptors' dtypes. Raises `ValueError` if there is nothing."""
+        if not self._examples:
+            raise ValueError("nothing to average")
+        return {name: self._mean(name).astype(self._dtypes[name]) for name in self._sums}
+
+    def _mean(self, name: str) -> NDArray[np.float64]:
+        mean = self._sums[name] / self._examples
+        if name not in self._by_finding:
+            return mean
+        total = np.asarray(self._positives).reshape(-1, *[1] * (mean.ndim - 1))
+        by_row: NDArray[np.float64] = np.where(
+            total > 0, self._row_sums[name] / np.maximum(total, 1.0), mean
+        )
+        return by_row
 
 
-def _mean(arrays: Sequence[Array], weights: np.ndarray) -> Array:
-    total = np.zeros(arrays[0].shape, dtype=np.float64)
-    for weight, array in zip(weights, arrays, strict=True):
-        total += weight * array.astype(np.float64)
-    return total.astype(arrays[0].dtype)
+def _accumulate(sums: dict[str, NDArray[np.float64]], name: str, value: Array) -> None:
+    sums[name] = sums.get(name, np.zeros(value.shape)) + value

@@ -169,6 +169,7 @@ class Federation:
                 return "refused", str(scalars["refusal"]["reason"])
             wire.check(schema, arrays, scalars)
             self._check_metrics(site, scalars.get("metrics", {}), position)
+            _check_positives(arrays, scalars)
         except wire.WireError as error:
             return "quarantined", str(error)
         return Reply(arrays, scalars)
@@ -213,6 +214,13 @@ class Federation:
         else:
             self.members[name] = Member(node, _ints(answer, "train"), _ints(answer, "test"))
             self.folder.site(name, -1, -1, "joined", "")
+
+
+def _check_positives(arrays: wire.ArrayRecords, scalars: wire.ScalarRecords) -> None:
+    if "counts" in arrays:
+        most, examples = arrays["counts"]["positives"].max(), scalars["metrics"]["num-examples"]
+        if most > int(str(examples)):
+            raise wire.WireError(f"{most} positives of a finding among {examples} examples")
 
 
 def content_of(

@@ -18,7 +18,7 @@ from fedretune.evaluation import BINS, bin_edges
 from fedretune.methods.method import Order
 from fedretune.seeds import derive_seed
 from scenarios import RunConfig
-from server.aggregation import fedavg
+from server.aggregation import WeightedMean
 from server.federation import Federation, Reply, Terms, content_of
 from server.folder import RunFolder
 from server.models import GLOBAL, Arrays, Models, flatten, model_of
@@ -104,7 +104,7 @@ class Stream:
         replies = self.federation.ask(
             "train",
             self._contents(step, with_images, models),
-            wire.train_schema(self.spec),
+            wire.train_schema(self.spec, self.config.counted(len(self.terms.findings))),
             step.experience,
             step.round,
         )
@@ -114,10 +114,18 @@ class Stream:
             for name, reply in replies.items()
         }
         self._tell_round(step, replies, examples, asked=len(with_images))
-        trained = {name: reply.arrays["adaptor"] for name, reply in replies.items()}
         if self.config.how.arrangement == "local":
-            return {**models, **trained}
-        return {GLOBAL: fedavg({name: (examples[name], trained[name]) for name in trained})}
+            return {**models, **{name: each.arrays["adaptor"] for name, each in replies.items()}}
+        return {GLOBAL: self._average(replies, examples)}
+
+    def _average(self, replies: Mapping[str, Reply], examples: Mapping[str, int]) -> Arrays:
+        by_finding = self.spec.by_finding if self.config.averaging == "positives" else ()
+        mean = WeightedMean(by_finding)
+        for name in sorted(replies):
+            arrays = replies[name].arrays
+            positives = arrays["counts"]["positives"] if "counts" in arrays else None
+            mean.add(arrays["adaptor"], examples[name], positives)
+        return mean.result()
 
     def _contents(
         self, step: Step, sites: list[str], models: Models | None, **more: Arrays

@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fedretune.errors import UserError, one_of
 from fedretune.registry import Registry
@@ -68,6 +68,9 @@ def __getattr__(name: str) -> Any:
 class _Described:
     """A spec's name for itself: what sites compare, and what a file of tensors carries."""
 
+    #: The tensors whose first axis is the findings, so that each row is one finding's alone.
+    by_finding: ClassVar[tuple[str, ...]]
+
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of `to_json()`: equal if and only if the specs are."""
@@ -112,6 +115,8 @@ class AdaptorSpec(_Described):
     scale: str
     findings: int = 0
     features: int = 0
+
+    by_finding: ClassVar[tuple[str, ...]] = ("parts.offsets.weight",)
 
     def __post_init__(self) -> None:
         ADAPTORS.check(self.kind)
@@ -178,6 +183,8 @@ class ProbeSpec(_Described):
     hidden: int
     dim: int
     findings: int
+
+    by_finding: ClassVar[tuple[str, ...]] = ("output.weight", "output.bias")
 
     def __post_init__(self) -> None:
         for name, least in (("hidden", 0), ("dim", 1), ("findings", 1)):

@@ -3,8 +3,11 @@
 The text adaptor of RE-tune moves every prompt by the same map, so whatever one experience teaches
 it moves the prompts of all findings. Here each finding has an offset of its own for its positive
 and one for its negative prompts, on the frozen prompts, so that the start is the zero-shot model;
-and images are told apart by their frozen vector and by fixed random features of it. Under masked
-labels an experience cannot change what it does not train.
+and images are told apart by their frozen vector and by fixed random features of it. So an
+experience cannot change what it does not train. That holds where labels withheld are masked, and
+also where they are counted as negatives, as a site leaves out a finding of which it has no
+positive; and offsets are averaged by the sites' positives of their finding, so that a site which
+never saw it does not dilute what the others learnt.
 """
 
 from dataclasses import replace
@@ -16,6 +19,8 @@ SETTINGS: dict[str, str | int | float | bool] = {
     "adaptor.wiring": "offsets",
     "adaptor.features": 256,
     "train.lr": 1e-2,
+    "train.one-class": "mask",
+    "averaging": "positives",
 }
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 POOLINGS = ("mean", "max")
 #: Where a finding's positives get their weight in the loss from.
 BALANCES = ("none", "sqrt", "full")
+#: What becomes of a finding of which the images at hand have one class only.
+ONE_CLASS = ("train", "mask")
 #: The largest weight of a positive: one image in a site of thousands must not be all that counts.
 WEIGHT_CAP = 100.0
 
@@ -108,6 +110,12 @@ def masked_bce(
 def split_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Split labels ``[n, F]``, NaN where not labelled, into `masked_bce`'s (targets, labelled)."""
     return labels.nan_to_num(nan=0.0), (~labels.isnan()).to(labels.dtype)
+
+
+def without_one_class(labels: Tensor) -> Tensor:
+    """Return labels ``[n, F]`` in which a finding without positives or negatives is NaN."""
+    both = (labels == 1).any(0) & (labels == 0).any(0)
+    return labels.where(both, torch.nan)
 
 
 def positive_weights(labels: Tensor, balance: str) -> Tensor:

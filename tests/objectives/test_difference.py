@@ -14,6 +14,7 @@ from fedretune.objectives.difference import (
     positive_weights,
     scores,
     split_labels,
+    without_one_class,
 )
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 
@@ -163,3 +164,11 @@ def test_a_weight_is_capped() -> None:
 def test_an_unknown_balance_is_named() -> None:
     with pytest.raises(UserError, match="balance 'half'"):
         positive_weights(LABELS, "half")
+
+
+def test_a_finding_of_one_class_is_masked_and_no_other():
+    nan = torch.nan
+    labels = torch.tensor([[0.0, 1.0, nan, 1.0], [0.0, 0.0, nan, 1.0], [nan, nan, nan, nan]])
+    masked = without_one_class(labels)
+    assert masked.isnan().all(0).tolist() == [True, False, True, True]
+    assert torch.equal(masked[:2, 1], labels[:2, 1])

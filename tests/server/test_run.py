@@ -122,13 +122,19 @@ def _key(content):
     content["adaptor"]["other"] = Array(*encode(np.zeros(1, np.float32)))
 
 
+def _positives(content):
+    content["counts"]["positives"] = Array(np.full(3, 10**9, np.uint32))
+
+
 def _empty(content):
     content.clear()
 
 
-@pytest.mark.parametrize("spoil", [_nan, _weight, _no_weight, _stale, _key, _empty])
+@pytest.mark.parametrize("spoil", [_nan, _weight, _no_weight, _stale, _key, _empty, _positives])
 def test_an_unsound_reply_is_left_out_listed_and_ends_nothing(synthetic_run, spoil):
-    folder, summary = synthetic_run("spoilt", client_app=spoiling("site-2", spoil))
+    folder, summary = synthetic_run(
+        "spoilt", client_app=spoiling("site-2", spoil), averaging="positives"
+    )
     listed = [row["site"] for row in summary["quarantined"] if row["status"] == "quarantined"]
     assert listed == ["site-2"] * 4
     assert all(
