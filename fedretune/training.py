@@ -154,16 +154,17 @@ def train(
     optimizer = _optimizer(model, settings)
     generator = torch.Generator().manual_seed(seed)
     steps = 0
-    for _ in range(settings.epochs):
-        summed, entries = torch.zeros(()), torch.zeros(())
+    summed, entries = torch.zeros(()), torch.zeros(())
+    for epoch in range(settings.epochs):
         batches = _batches(images, labels, settings.batch_size, generator)
         for rows, batch, targets, labelled in batches:
             logits = logits_of(model, batch, prompts, settings.pooling)
             loss = masked_bce(logits, targets, labelled, weights)
             _step(optimizer, sum((term(rows, logits) for term in terms), start=loss))
-            count = labelled.sum()
-            summed, entries = summed + loss.detach() * count, entries + count
             steps += 1
+            if epoch == settings.epochs - 1:
+                count = labelled.sum()
+                summed, entries = summed + loss.detach() * count, entries + count
     return TrainingResult(float(summed / entries.clamp_min(1.0)), len(images), steps)
 
 
@@ -175,12 +176,13 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 def _optimizer(model: "Model", settings: TrainingSettings) -> torch.optim.Optimizer:
     named = dict(model.named_parameters())
-    scale = [named.pop("log_scale")] if "log_scale" in named else []
-    groups = [
-        {"params": list(named.values()), "weight_decay": settings.weight_decay},
-        {"params": scale, "weight_decay": 0.0},
-    ]
-    return OPTIMIZERS[settings.optimizer](groups, lr=settings.lr)
+    groups: list[dict[str, object]] = [{"params": list(named.values())}]
+    if settings.weight_decay and "log_scale" in named:
+        # A group of its own costs each step another call, so it is made only where it matters.
+        scale = named.pop("log_scale")
+        groups = [{"params": list(named.values())}, {"params": [scale], "weight_decay": 0.0}]
+    make = OPTIMIZERS[settings.optimizer]
+    return make(groups, lr=settings.lr, weight_decay=settings.weight_decay)
 
 
 def _batches(

@@ -92,7 +92,7 @@ class Adaptor(nn.Module):
             return self.fixed_scale
         low, high = (math.log(bound) for bound in SCALE_RANGE)
         clamped = self.log_scale.detach().clamp(low, high)
-        return (self.log_scale + (clamped - self.log_scale.detach())).exp()[0]
+        return (self.log_scale + (clamped - self.log_scale.detach())).exp().reshape(())
 
     def _adapt(self, side: str, x: Tensor) -> Tensor:
         name = "shared" if self.spec.wiring == "shared" else side
