@@ -4,7 +4,7 @@ A scenario is a pure operation on the manifest's table. It knows no Flower and n
 site, the server and the command line can all rebuild it from the run's config alone.
 """
 
-from scenarios.arrange import arrange, first_trained
+from scenarios.arrange import arrange, first_trained, taught
 from scenarios.config import RunConfig
 from scenarios.schedules import SCHEDULES
 from scenarios.stream import SCENARIOS, Lesson, Scenario, build_scenario
@@ -21,4 +21,5 @@ __all__ = [
     "build_scenario",
     "first_trained",
     "pooled",
+    "taught",
 ]

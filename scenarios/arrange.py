@@ -21,6 +21,12 @@ def arrange(config: RunConfig, scenario: Scenario) -> Scenario:
             f"Scenario '{config.scenario}' withholds no label, so that method '{config.method}' is "
             "'joint' there: use that, or another scenario."
         )
+    if how.arrangement == "local" and config.stream_mean and len(set(scenario.plan)) > 1:
+        raise UserError(
+            f"stream-mean counts the experiences of all sites together, and with method = "
+            f"{config.method} and schedule = {config.schedule} each site has its own: set "
+            "stream-mean = false, or schedule = synchronous."
+        )
     if how.order.startswith("at-once"):
         scenario = at_once(scenario, withheld=how.order == "at-once-withheld")
     if how.arrangement == "central":
@@ -42,23 +48,34 @@ def _check_shards(config: RunConfig, scenario: Scenario) -> None:
                 )
 
 
+def taught(config: RunConfig, findings: tuple[str, ...], sites: int) -> list[set[int]]:
+    """Return, for each step of the stream, the positions of the findings that some site trains.
+
+    From the config alone, since the server, which asks, has no manifest; `sites` is how many
+    hospitals there are.
+    """
+    trained = SCENARIOS[config.scenario](config, findings)
+    columns = [{findings.index(finding) for finding in each} for each in trained]
+    if config.how.order == "at-once":
+        return [set(range(len(findings)))]
+    if config.how.order == "at-once-withheld":
+        return [set().union(*columns)]
+    schedule = SCHEDULES[config.schedule](config, sites, len(trained), len(findings))
+    steps: list[set[int]] = [set() for _ in trained]
+    for plan, labelled in zip(schedule.plan, schedule.labelled, strict=True):
+        known = set(labelled.nonzero()[0].tolist())
+        for step, experiences in zip(steps, plan, strict=True):
+            step.update(*(columns[experience] & known for experience in experiences))
+    return steps
+
+
 def first_trained(config: RunConfig, findings: tuple[str, ...], sites: int) -> dict[str, int]:
     """Return the step of the stream that first trains each finding at any site.
 
-    A finding that no step trains is not in it. From the config alone, since the server, which
-    asks, has no manifest; `sites` is how many hospitals there are.
+    A finding that no step trains is not in it. Parameters as for `taught`.
     """
-    trained = SCENARIOS[config.scenario](config, findings)
-    if config.how.order == "at-once":
-        return dict.fromkeys(findings, 0)
-    if config.how.order == "at-once-withheld":
-        return {finding: 0 for each in trained for finding in each}
-    schedule = SCHEDULES[config.schedule](config, sites, len(trained), len(findings))
     first: dict[str, int] = {}
-    for step in range(len(trained)):
-        for plan, labelled in zip(schedule.plan, schedule.labelled, strict=True):
-            taught = {finding for experience in plan[step] for finding in trained[experience]}
-            for finding, known in zip(findings, labelled, strict=True):
-                if known and finding in taught:
-                    first.setdefault(finding, step)
+    for step, columns in enumerate(taught(config, findings, sites)):
+        for column in columns:
+            first.setdefault(findings[column], step)
     return first

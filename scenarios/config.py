@@ -93,6 +93,7 @@ class RunConfig(_Table):
     evaluation_split: Literal["test", "val"] = "test"
     device: str = "auto"
     averaging: Literal["examples", "positives"] = "examples"
+    stream_mean: bool = False
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     adaptor: AdaptorConfig = AdaptorConfig()

@@ -17,8 +17,9 @@ from fedretune.errors import UserError
 from fedretune.evaluation import BINS, bin_edges
 from fedretune.methods.method import Order
 from fedretune.seeds import derive_seed
-from scenarios import RunConfig
+from scenarios import RunConfig, taught
 from server.aggregation import WeightedMean
+from server.along import begun, settled
 from server.federation import Federation, Reply, Terms, content_of
 from server.folder import RunFolder
 from server.models import GLOBAL, Arrays, Models, flatten, model_of
@@ -85,11 +86,22 @@ class Stream:
         todo = steps(self.config.how.order, self.terms.steps, self.config.rounds)
         for number, step in enumerate(todo[done:], start=done + 1):
             if step.kind == "train":
-                models = self._train(step, models)
+                models = self._train_along(step, models)
             else:
                 self._evaluate(step, models)
             self.folder.checkpoint(number, flatten(models))
         return models
+
+    def _train_along(self, step: Step, models: Models) -> Models:
+        """Train a round; around an experience's rounds, keep the mean along the stream."""
+        if not self.config.stream_mean:
+            return self._train(step, models)
+        trained = self._train(step, begun(models) if step.round == 0 else models)
+        if step.round < self.config.rounds - 1:
+            return trained
+        sites = self.config.sites or len(self.federation.members)
+        steps = taught(self.config, self.terms.findings, sites)[: step.experience + 1]
+        return settled(trained, self.spec.by_finding, steps, len(self.terms.findings))
 
     def _train(self, step: Step, models: Models) -> Models:
         with_images = [
@@ -116,7 +128,7 @@ class Stream:
         self._tell_round(step, replies, examples, asked=len(with_images))
         if self.config.how.arrangement == "local":
             return {**models, **{name: each.arrays["adaptor"] for name, each in replies.items()}}
-        return {GLOBAL: self._average(replies, examples)}
+        return {**models, GLOBAL: self._average(replies, examples)}
 
     def _average(self, replies: Mapping[str, Reply], examples: Mapping[str, int]) -> Arrays:
         by_finding = self.spec.by_finding if self.config.averaging == "positives" else ()

@@ -7,7 +7,8 @@ and images are told apart by their frozen vector and by fixed random features of
 experience cannot change what it does not train. That holds where labels withheld are masked, and
 also where they are counted as negatives, as a site leaves out a finding of which it has no
 positive; and offsets are averaged by the sites' positives of their finding, so that a site which
-never saw it does not dilute what the others learnt.
+never saw it does not dilute what the others learnt, and along the stream over the experiences
+that taught their finding.
 """
 
 from dataclasses import replace
@@ -21,6 +22,7 @@ SETTINGS: dict[str, str | int | float | bool] = {
     "train.lr": 1e-2,
     "train.one-class": "mask",
     "averaging": "positives",
+    "stream-mean": True,
 }
 
 
