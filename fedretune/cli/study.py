@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -148,9 +149,13 @@ def _run(app: AppFolder, configs: Configs, out: Path, jobs: int) -> tuple["Repor
 
 
 def _load(app: AppFolder) -> None:
-    """Import what a run needs."""
-    app.module("server.simulator")
-    _ = app.server_app, app.client_app
+    """Import what a run needs, and what torch and torchmetrics put off until they are used."""
+    import torch
+
+    for part in (app.server_name, app.client_name):
+        app.module(part.partition(":")[0])
+    import_module("torchmetrics.functional.classification")
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 
 
 @contextmanager
