@@ -81,6 +81,7 @@ class RunConfig(_Table):
     join_at: Annotated[int, Field(ge=2)] = 3
     labelled_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     rounds: Annotated[int, Field(ge=1, le=10_000)] = 5
+    participation: Annotated[float, Field(gt=0, le=1)] = 1.0
     partition: Literal["natural", "iid", "dirichlet"] = "natural"
     alpha: Annotated[float, Field(gt=0)] = 0.5
     method: str = "retune"
@@ -117,6 +118,8 @@ class RunConfig(_Table):
         _fill(given, method_of(str(given["method"])).settings)
         config = _validated(given)
         config.spec(dim=1, findings=1)  # methods and adaptors have their own lists of names
+        if config.participation < 1:
+            _check_participation(config)
         return config
 
     @property
@@ -149,6 +152,17 @@ class RunConfig(_Table):
 def _fill(given: dict[str, Scalar], values: Mapping[str, Scalar]) -> None:
     """Put values in the place of those that are the default's."""
     given.update({key: value for key, value in values.items() if given[key] == DEFAULTS[key]})
+
+
+def _check_participation(config: RunConfig) -> None:
+    """Raise `UserError` if a remedy looks back at an experience's end, where a site may miss it."""
+    backward = [each for each in config.remedies() if type(each).after is not Remedy.after]
+    if backward:
+        raise UserError(
+            f"participation = {config.participation} leaves sites out of an experience's last "
+            f"round, in which '{config.method}' must see each: set participation = 1, or another "
+            "method."
+        )
 
 
 def load_recipe(name: str) -> dict[str, Scalar]:

@@ -39,11 +39,11 @@ class WeightedMean:
         self._examples += examples
         for name, array in arrays.items():
             self._dtypes[name] = array.dtype
-            _accumulate(self._sums, name, array.astype(np.float64) * examples)
+            _accumulate(self._sums, name, array, np.float64(examples))
             if name in self._by_finding:
                 assert positives is not None
                 rows = positives.astype(np.float64).reshape(-1, *[1] * (array.ndim - 1))
-                _accumulate(self._row_sums, name, array.astype(np.float64) * rows)
+                _accumulate(self._row_sums, name, array, rows)
         if positives is not None:
             self._positives = self._positives + positives.astype(np.float64)
 
@@ -64,5 +64,12 @@ class WeightedMean:
         return by_row
 
 
-def _accumulate(sums: dict[str, NDArray[np.float64]], name: str, value: Array) -> None:
-    sums[name] = sums.get(name, np.zeros(value.shape)) + value
+def _accumulate(
+    sums: dict[str, NDArray[np.float64]],
+    name: str,
+    array: Array,
+    weight: NDArray[np.float64] | np.float64,
+) -> None:
+    product: NDArray[np.float64] = np.multiply(array, weight, dtype=np.float64)
+    product += sums.get(name, np.float64(0))
+    sums[name] = product

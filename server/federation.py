@@ -6,7 +6,7 @@ from it; every byte in both directions goes into the ledger.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -20,6 +20,9 @@ from server.sizes import payload_bytes
 
 #: Seconds between two looks for new nodes.
 POLL = 0.5
+#: Sites that are asked at a time, so that the server's memory does not grow with their number:
+#: no more than their answers are there at once.
+GROUP = 32
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,8 @@ class Federation:
             Too few nodes appeared, or none can take part.
         """
         nodes = {f"node {node}": node for node in sorted(self._wait_for_nodes(sites))}
-        replies = self._exchange(
-            nodes, "query", dict.fromkeys(nodes, RecordDict()), wire.HANDSHAKE, -1, -1
-        )
-        answers = {nodes[node]: reply.scalars["site"] for node, reply in replies.items()}
+        replies = self._exchange(nodes, "query", lambda _: RecordDict(), wire.HANDSHAKE, -1, -1)
+        answers = {nodes[node]: reply.scalars["site"] for node, reply in replies}
         if not answers:
             raise UserError(f"No site can take part; {self.folder.path / 'sites.csv'} says why.")
         terms = _majority([_terms(answer) for answer in answers.values()])
@@ -108,44 +109,46 @@ class Federation:
     def ask(
         self,
         message_type: str,
-        contents: Mapping[str, RecordDict],
+        sites: Collection[str],
+        content: Callable[[str], RecordDict],
         schema: wire.Schema,
         experience: int,
         round_: int = -1,
-    ) -> dict[str, Reply]:
-        """Send one message to each site named in `contents`; return the sound replies, by site.
+    ) -> Iterator[tuple[str, Reply]]:
+        """Ask sites, `GROUP` at a time; yield each sound reply in the order of the sites' names.
 
         A site that refuses, is silent or answers something unsound is listed in ``sites.csv``
-        with the reason, and is not in the result.
+        with the reason, and is not among them. `content` makes the message for a site.
         """
-        nodes = {site: self.members[site].node for site in contents}
-        return self._exchange(nodes, message_type, contents, schema, experience, round_)
+        ordered = sorted(sites)
+        for start in range(0, len(ordered), GROUP):
+            nodes = {site: self.members[site].node for site in ordered[start : start + GROUP]}
+            yield from self._exchange(nodes, message_type, content, schema, experience, round_)
 
     def _exchange(
         self,
         nodes: Mapping[str, int],
         message_type: str,
-        contents: Mapping[str, RecordDict],
+        content: Callable[[str], RecordDict],
         schema: wire.Schema,
         experience: int,
         round_: int,
-    ) -> dict[str, Reply]:
+    ) -> Iterator[tuple[str, Reply]]:
         position = (experience, round_)
         messages = []
-        for site, content in contents.items():
-            self.folder.traffic(site, *position, message_type, "down", payload_bytes(content))
-            messages.append(Message(content, nodes[site], message_type, group_id=str(experience)))
+        for site, node in nodes.items():
+            sent = content(site)
+            self.folder.traffic(site, *position, message_type, "down", payload_bytes(sent))
+            messages.append(Message(sent, node, message_type, group_id=str(experience)))
         answers: dict[int, Message] = {}
         for message in self.grid.send_and_receive(messages, timeout=self.timeout):
             answers.setdefault(message.metadata.src_node_id, message)
-        replies = {}
-        for site in sorted(contents):
-            result = self._read(site, answers.get(nodes[site]), schema, position, message_type)
+        for site, node in nodes.items():
+            result = self._read(site, answers.pop(node, None), schema, position, message_type)
             if isinstance(result, Reply):
-                replies[site] = result
+                yield site, result
             else:
                 self.folder.site(site, *position, *result)
-        return replies
 
     def _read(
         self,
@@ -226,14 +229,17 @@ def _check_positives(arrays: wire.ArrayRecords, scalars: wire.ScalarRecords) -> 
 def content_of(
     arrays: Mapping[str, Mapping[str, wire.Array]], experience: int, round_: int, run: str
 ) -> Callable[[], RecordDict]:
-    """Return a maker of messages' contents: the arrays are serialized once for all sites."""
-    records = {
-        record: ArrayRecord({name: Array(*wire.encode(value)) for name, value in values.items()})
+    """Return a maker of messages' contents: the arrays' bytes are the same in all of them.
+
+    The bytes cannot be changed. What could be, a record, is each message's own.
+    """
+    encoded = {
+        record: {name: Array(*wire.encode(value)) for name, value in values.items()}
         for record, values in arrays.items()
     }
     return lambda: RecordDict(
         {
-            **records,
+            **{record: ArrayRecord(values) for record, values in encoded.items()},
             "position": ConfigRecord({"experience": experience, "round": round_, "run": run}),
         }
     )

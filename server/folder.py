@@ -143,7 +143,7 @@ class RunFolder:
         self._written = self._writer.submit(_write_checkpoint, self.path, state, dict(arrays))
 
     def settle(self) -> None:
-        """Wait until all is on the disk, and let go of the tables. Raises what `checkpoint` does."""
+        """Wait until all is on the disk, and close the tables. Raises what `checkpoint` does."""
         while self._files:
             self._files.popitem()[1].close()
         self._wait()

@@ -5,7 +5,7 @@ so resuming is starting at a later step.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,9 @@ from fedretune.seeds import derive_seed
 from scenarios import RunConfig, taught
 from server.aggregation import WeightedMean
 from server.along import begun, settled
-from server.federation import Federation, Reply, Terms, content_of
+from server.federation import Federation, Terms, content_of
 from server.folder import RunFolder
-from server.models import GLOBAL, Arrays, Models, flatten, model_of
+from server.models import GLOBAL, Arrays, Models, flatten
 from server.record import record
 
 #: Before any training: `zero-shot` is the frozen model, `adapted` the untrained adaptor.
@@ -104,95 +104,89 @@ class Stream:
         return settled(trained, self.spec.by_finding, steps, len(self.terms.findings))
 
     def _train(self, step: Step, models: Models) -> Models:
-        with_images = [
-            name
-            for name, member in sorted(self.federation.members.items())
-            if member.train_examples[step.experience]
-        ]
-        for name in sorted(set(self.federation.members) - set(with_images)):
-            self.folder.site(name, step.experience, step.round, "no-images", "sits this round out")
-        if not with_images:
+        asked = self._asked(step)
+        if not asked:
             return models
-        replies = self.federation.ask(
-            "train",
-            self._contents(step, with_images, models),
-            wire.train_schema(self.spec, self.config.counted(len(self.terms.findings))),
-            step.experience,
-            step.round,
-        )
-        self._check_quorum(len(replies), len(with_images), step)
-        examples = {
-            name: int(str(reply.scalars["metrics"]["num-examples"]))
-            for name, reply in replies.items()
-        }
-        self._tell_round(step, replies, examples, asked=len(with_images))
-        if self.config.how.arrangement == "local":
-            return {**models, **{name: each.arrays["adaptor"] for name, each in replies.items()}}
-        return {**models, GLOBAL: self._average(replies, examples)}
-
-    def _average(self, replies: Mapping[str, Reply], examples: Mapping[str, int]) -> Arrays:
         by_finding = self.spec.by_finding if self.config.averaging == "positives" else ()
-        mean = WeightedMean(by_finding)
-        for name in sorted(replies):
-            arrays = replies[name].arrays
-            positives = arrays["counts"]["positives"] if "counts" in arrays else None
-            mean.add(arrays["adaptor"], examples[name], positives)
-        return mean.result()
+        mean, tally, own = WeightedMean(by_finding), Tally(), dict[str, Arrays]()
+        schema = wire.train_schema(self.spec, self.config.counted(len(self.terms.findings)))
+        where = (step.experience, step.round)
+        for site, reply in self.federation.ask(
+            "train", asked, self._content(step, models), schema, *where
+        ):
+            self.folder.site(site, *where, "trained", "")
+            examples = tally.add(reply.scalars["metrics"])
+            if self.config.how.arrangement == "local":
+                own[site] = reply.arrays["adaptor"]
+            else:
+                counts = reply.arrays.get("counts", {})
+                mean.add(reply.arrays["adaptor"], examples, counts.get("positives"))
+        self._check_quorum(tally.sites, len(asked), step)
+        self._tell_round(step, tally, len(asked))
+        return {**models, **(own or {GLOBAL: mean.result()})}
 
-    def _contents(
-        self, step: Step, sites: list[str], models: Models | None, **more: Arrays
-    ) -> dict[str, RecordDict]:
-        """Return a message's content for each site: its adaptor, and arrays for all.
+    def _asked(self, step: Step) -> list[str]:
+        """Return the sites that train in a round: of those with images, the share that takes part.
 
-        An adaptor is serialized once for all the sites that work with it; without `models` none
-        is sent.
+        Those without are listed; those that are not drawn are not.
         """
-        makers: dict[int, Callable[[], RecordDict]] = {}
-        contents = {}
-        for site in sites:
-            sent = dict(more) if models is None else {**more, "adaptor": model_of(models, site)}
-            key = id(sent.get("adaptor"))
-            if key not in makers:
-                makers[key] = content_of(sent, step.experience, step.round, self.folder.path.name)
-            contents[site] = makers[key]()
-        return contents
+        with_images = []
+        for name, member in sorted(self.federation.members.items()):
+            if member.train_examples[step.experience]:
+                with_images.append(name)
+            else:
+                where = (step.experience, step.round)
+                self.folder.site(name, *where, "no-images", "sits this round out")
+        seed = derive_seed(self.config.seed, "participation", step.experience, step.round)
+        return drawn(with_images, self.config.participation, seed)
 
-    def _tell_round(
-        self, step: Step, replies: Mapping[str, Reply], examples: Mapping[str, int], asked: int
-    ) -> None:
-        for name in replies:
-            self.folder.site(name, step.experience, step.round, "trained", "")
-        losses = {
-            name: float(str(each.scalars["metrics"]["loss"])) for name, each in replies.items()
-        }
-        total = sum(examples.values())
+    def _content(
+        self, step: Step, models: Models | None, **more: Arrays
+    ) -> Callable[[str], RecordDict]:
+        """Return a maker of a message's content for a site: its adaptor, and arrays for all.
+
+        The global adaptor is encoded once for all; without `models` none is sent.
+        """
+
+        def maker(sent: Mapping[str, Arrays]) -> Callable[[], RecordDict]:
+            return content_of(sent, step.experience, step.round, self.folder.path.name)
+
+        if models is None:
+            for_all = maker(more)
+            return lambda site: for_all()
+        for_all = maker({**more, "adaptor": models[GLOBAL]})
+        return lambda site: (
+            maker({**more, "adaptor": models[site]}) if site in models else for_all
+        )()
+
+    def _tell_round(self, step: Step, tally: "Tally", asked: int) -> None:
         self.folder.event(
             "round",
             experience=step.experience,
             round=step.round,
-            sites=len(replies),
+            sites=tally.sites,
             asked=asked,
-            examples=total,
-            loss=sum(losses[name] * examples[name] for name in replies) / total,
+            examples=tally.examples,
+            loss=tally.loss / tally.examples,
             seconds=round(self.folder.seconds(), 3),
         )
 
     def _evaluate(self, step: Step, models: Models) -> None:
         """Ask where the scores lie, choose edges for all, ask for the counts between them."""
         sent = None if step.model == "zero-shot" else models
-        schema = wire.coarse_schema(len(self.terms.findings))
-        coarse = self._counts(step, "coarse", sent, schema, "coarse")
-        edges = bin_edges(_sum(coarse), BINS)
+        findings, experiences = len(self.terms.findings), self.terms.experiences
+        coarse: wire.Array = np.zeros((), dtype=np.int64)
+        for _, each in self._counts(step, "coarse", sent, wire.coarse_schema(findings)):
+            coarse = coarse + each.astype(np.int64)
+        edges = bin_edges(coarse, BINS)
         counts = self._counts(
             step,
             "histograms",
             sent,
-            wire.histogram_schema(self.terms.experiences, len(self.terms.findings), BINS),
-            "counts",
+            wire.histogram_schema(experiences, findings, BINS),
             edges={"edges": edges},
         )
-        pooled = {**counts, "pooled": _sum(counts)}
-        record(self.folder, self.terms, step, pooled, edges, self._scale(step, models))
+        record(self.folder, self.terms, step, counts, edges, self._scale(step, models))
 
     def _scale(self, step: Step, models: Models) -> float:
         """Return what turns a difference of cosines into the evaluated model's logit.
@@ -201,31 +195,28 @@ class Stream:
         """
         if step.model == "zero-shot":
             return 1.0
-        sites = self.federation.members
-        scales = [self._scale_of(model_of(models, site)) for site in sites]
+        own = {owner: self._scale_of(arrays) for owner, arrays in models.items()}
+        scales = [own.get(site, own[GLOBAL]) for site in self.federation.members]
         return sum(scales) / len(scales)
 
     def _scale_of(self, arrays: Arrays) -> float:
         return float(from_arrays(self.spec, arrays).logit_scale().detach())
 
     def _counts(
-        self,
-        step: Step,
-        action: str,
-        models: Models | None,
-        schema: wire.Schema,
-        name: str,
-        **more: Arrays,
-    ) -> dict[str, wire.Array]:
+        self, step: Step, action: str, models: Models | None, schema: wire.Schema, **more: Arrays
+    ) -> Iterator[tuple[str, wire.Array]]:
+        """Yield each site's counts. Raises `UserError`, in the end, if too few sites answered."""
         members = [
-            site
-            for site, member in sorted(self.federation.members.items())
-            if sum(member.test_examples)
+            site for site, member in self.federation.members.items() if sum(member.test_examples)
         ]
-        contents = self._contents(step, members, models, **more)
-        replies = self.federation.ask(f"evaluate.{action}", contents, schema, step.experience)
-        self._check_quorum(len(replies), len(members), step)
-        return {site: reply.arrays["histogram"][name] for site, reply in replies.items()}
+        content, got = self._content(step, models, **more), 0
+        for site, reply in self.federation.ask(
+            f"evaluate.{action}", members, content, schema, step.experience
+        ):
+            got += 1
+            (counts,) = reply.arrays["histogram"].values()
+            yield site, counts
+        self._check_quorum(got, len(members), step)
 
     def _check_quorum(self, got: int, asked: int, step: Step) -> None:
         needed = max(1, math.ceil(self.config.quorum * asked))
@@ -239,6 +230,27 @@ class Stream:
             )
 
 
-def _sum(counts: Mapping[str, wire.Array]) -> wire.Array:
-    total: wire.Array = np.sum([counts[site].astype(np.int64) for site in sorted(counts)], axis=0)
-    return total
+@dataclass
+class Tally:
+    """What the sound replies of a round add up to, in the order of the sites' names."""
+
+    sites: int = 0
+    examples: int = 0
+    loss: float = 0.0
+
+    def add(self, metrics: Mapping[str, wire.Value]) -> int:
+        """Add a reply's; return its examples."""
+        examples = int(str(metrics["num-examples"]))
+        self.sites += 1
+        self.examples += examples
+        self.loss += float(str(metrics["loss"])) * examples
+        return examples
+
+
+def drawn(sites: Sequence[str], share: float, seed: int) -> list[str]:
+    """Return the sites that take part in a round: `share` of them, at least one, in their order."""
+    if share >= 1:
+        return list(sites)
+    count = min(len(sites), max(1, round(share * len(sites))))
+    chosen = np.random.default_rng(seed).choice(len(sites), count, replace=False)
+    return [sites[position] for position in sorted(chosen)]

@@ -63,7 +63,7 @@ def cosines(
     if pooling == "mean":
         pooled = torch.cat([positive.mean(1), negative.mean(1)])
         both = images @ F.normalize(pooled, dim=-1).T
-        halves = both.split(len(positive), dim=1)
+        halves = torch.split(both, len(positive), dim=1)
         return halves[0], halves[1]
     return _largest(images, positive), _largest(images, negative)
 

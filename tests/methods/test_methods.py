@@ -45,7 +45,9 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("step", [4, 5, 6])
 @pytest.mark.parametrize("method", [*REMEDIES, "offsets"])
-def test_what_is_remembered_along_the_stream_survives_a_kill(synthetic_run, monkeypatch, method, step):
+def test_what_is_remembered_along_the_stream_survives_a_kill(
+    synthetic_run, monkeypatch, method, step
+):
     """Steps 3 and 4 are the first experience's rounds, 5 its evaluation, 6 the next round."""
     whole, _ = synthetic_run("whole", method=method, **SCENARIO)
     checkpoint = server.folder.RunFolder.checkpoint

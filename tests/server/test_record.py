@@ -53,7 +53,7 @@ def recorded(tmp_path_factory):
         for site, each in images.items()
     }
     pooled = np.sum([each.astype(int) for each in counts.values()], axis=0)
-    record(folder, TERMS, Step("evaluate", 1), {**counts, "pooled": pooled}, edges, SCALE)
+    record(folder, TERMS, Step("evaluate", 1), iter(counts.items()), edges, SCALE)
     tables = {name: pd.read_csv(folder.path / name) for name in TABLES if name.endswith(".csv")}
     event = json.loads((folder.path / "metrics.jsonl").read_text().splitlines()[-1])
     return tables, event, images, (pooled, edges)
@@ -145,7 +145,7 @@ def test_an_evaluation_without_any_image_has_empty_figures(tmp_path):
     folder = RunFolder.create(tmp_path, "run")
     nothing = np.zeros((2, 2, 2, 2, 100), np.uint16)
     edges = bin_edges(np.zeros((2, 2, 2, 256)))
-    record(folder, TERMS, Step("evaluate", -1, model="zero-shot"), {"pooled": nothing}, edges, 1.0)
+    record(folder, TERMS, Step("evaluate", -1, model="zero-shot"), [("a", nothing)], edges, 1.0)
     assert pd.read_csv(folder.path / "auroc.csv")["auroc"].isna().all()
     measures = pd.read_csv(folder.path / "measures.csv")
     assert measures[["average_precision", "f1", "ece"]].isna().all(axis=None)
