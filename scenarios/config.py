@@ -56,8 +56,8 @@ class TrainConfig(_Table):
 class RemedyConfig(_Table):
     """How strong each remedy against forgetting is; see `fedretune.methods`."""
 
-    ewc: Annotated[float, Field(ge=0)] = 100.0
-    lwf: Annotated[float, Field(ge=0)] = 1.0
+    ewc: Annotated[float, Field(ge=0)] = 1000.0
+    lwf: Annotated[float, Field(ge=0)] = 10.0
     replay: Annotated[int, Field(ge=1)] = 200
     anchor: Annotated[float, Field(ge=0)] = 1.0
 

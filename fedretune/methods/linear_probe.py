@@ -7,7 +7,7 @@ change it: it does not forget, by structure and not by merit.
 from fedretune.methods.method import Method
 
 #: Tuned on the validation split of the phantoms.
-LR = 1e-2
+LR = 3e-2
 
 
 def linear_probe(method: Method) -> Method:
