@@ -14,11 +14,6 @@ Models = Mapping[str, Arrays]
 GLOBAL = ""
 
 
-def model_of(models: Models, site: str) -> Arrays:
-    """Return the adaptor that a site works with: its own, or else the global one."""
-    return models.get(site, models[GLOBAL])
-
-
 def flatten(models: Models) -> dict[str, Array]:
     """Return all tensors in one mapping, as a checkpoint holds them."""
     return {

@@ -147,7 +147,7 @@ def _prepare(engine: str, app: AppFolder, values: dict[str, Any]) -> dict[str, A
     return flat
 
 
-def _make_data(app: AppFolder, values: dict[str, Any]) -> int:
+def make_data(app: AppFolder, values: dict[str, Any]) -> int:
     """Check the data and the backbone, and make what is made once; return how many hospitals."""
     from fedretune.cli.bars import bar
 
@@ -170,7 +170,7 @@ def _with_flower(app: AppFolder, config: dict[str, Any]) -> None:
     run_with_flower(app, config)
 
 
-def _in_process(app: AppFolder, config: dict[str, Any]) -> None:
+def in_process(app: AppFolder, config: dict[str, Any]) -> None:
     simulate = app.module("server.simulator").simulate
     logging.getLogger("flwr").setLevel(logging.WARNING)  # the live view tells it better
     try:
@@ -182,10 +182,10 @@ def _in_process(app: AppFolder, config: dict[str, Any]) -> None:
 
 #: Flower's processes want the memory that making the data takes, so it is made apart for them.
 _MAKERS: dict[str, Callable[[AppFolder, dict[str, Any]], int]] = {
-    "run": partial(apart, _make_data),
-    "simulate": _make_data,
+    "run": partial(apart, make_data),
+    "simulate": make_data,
 }
-_ENGINES: dict[str, Engine] = {"run": _with_flower, "simulate": _in_process}
+_ENGINES: dict[str, Engine] = {"run": _with_flower, "simulate": in_process}
 
 run = _command("run", "Simulate a federation with Flower's engine (`flwr run` underneath).")
 simulate = _command(

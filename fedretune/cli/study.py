@@ -121,7 +121,7 @@ def _prepare(app: AppFolder, choice: "Choice", base: dict[str, Any], out: Path) 
     flat = configs.from_flat(start).to_flat()
     if flat["manifest"] != "phantoms":
         flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
-    hospitals = runs._make_data(app, flat)
+    hospitals = runs.make_data(app, flat)
     world = app.module("clients.world").make_world(configs.from_flat(flat), 0)
     shared = {"manifest": flat["manifest"], "sites": hospitals, "out": str(out)}
     return Checks(app.module, {**base, **shared}, world.manifest).configs(choice)
@@ -142,7 +142,7 @@ def _run(app: AppFolder, configs: Configs, out: Path, jobs: int) -> tuple["Repor
         report.write()
         if not todo:
             return report, {}
-        engine, at_once = partial(runs._in_process, app), min(jobs or cores(), len(todo))
+        engine, at_once = partial(runs.execute, "simulate", app), min(jobs or cores(), len(todo))
         ended = run_cells(todo, engine, at_once, partial(_load, app))
         with stoppable(partial(_advice, report)), closing(ended):
             return report, _follow(app, report, ended)
