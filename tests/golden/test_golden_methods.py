@@ -1,6 +1,6 @@
 """Every method in every scenario on the embedded world, held to what it once printed.
 
-``python -m tests.golden.test_methods`` measures anew and writes ``methods.json``; the changelog
+``python -m tests.golden.test_golden_methods`` measures anew and writes ``methods.json``; the changelog
 then says why the figures moved.
 """
 
