@@ -1,7 +1,7 @@
 """Every method in every scenario on the embedded world, held to what it once printed.
 
-``python -m tests.golden.test_golden_methods`` measures anew and writes ``methods.json``; the changelog
-then says why the figures moved.
+``python -m tests.golden.test_golden_methods`` measures anew and writes ``methods.json``; then the
+changelog says why the figures moved.
 """
 
 import json
