@@ -79,18 +79,21 @@ def check_resumable(path: Path, config: RunConfig) -> None:
     summary = path / "summary.json"
     if summary.is_file() and json.loads(summary.read_text())["status"] == "complete":
         raise UserError(f"The run {path} is finished: start a new one under another name.")
+    if differences := differences_from(path, config.to_flat()):
+        raise UserError(
+            f"The run {path} was started with another config: {differences}. Resume it with the "
+            "same one."
+        )
+
+
+def differences_from(path: Path, now: Mapping[str, Any]) -> str:
+    """Say in which keys that change a figure a flat config is not that of the run in `path`."""
     before = tomllib.loads((path / "config.toml").read_text())["config"]
-    now = config.to_flat()
-    differences = [
+    return "; ".join(
         f"{key} was {before.get(key)!r} and is {value!r}"
         for key, value in now.items()
         if key not in MAY_DIFFER and before.get(key) != value
-    ]
-    if differences:
-        raise UserError(
-            f"The run {path} was started with another config: {'; '.join(differences)}. Resume it "
-            "with the same one."
-        )
+    )
 
 
 def _resolved(config: RunConfig, terms: Terms | None) -> Mapping[str, Mapping[str, Any]]:

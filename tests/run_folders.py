@@ -1,5 +1,11 @@
 """What every finished run folder has."""
 
+from contextlib import contextmanager
+
+import pytest
+
+import server.folder
+
 FILES = {
     "config.toml",
     "metrics.jsonl",
@@ -12,6 +18,26 @@ FILES = {
     "adaptors.safetensors",
     "summary.json",
 }
+
+
+class Killed(BaseException):
+    """As abrupt as a kill: nothing in the run may catch it."""
+
+
+@contextmanager
+def killed_after(step, monkeypatch):
+    """Kill the run inside the block before its checkpoint after `step` steps can be passed."""
+    checkpoint = server.folder.RunFolder.checkpoint
+
+    def dying(self, number, arrays):
+        if number > step:
+            raise Killed
+        checkpoint(self, number, arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.folder.RunFolder, "checkpoint", dying)
+        with pytest.raises(Killed):
+            yield
 
 
 def adaptors(folder):

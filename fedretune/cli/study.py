@@ -185,11 +185,11 @@ def _todo(app: AppFolder, configs: Configs) -> Configs:
     """Return the runs that are not done. Raises `UserError` where a folder holds another run."""
     from fedretune.study.folders import state_of
 
-    may_differ = app.module("server.app").MAY_DIFFER
+    differences_from = app.module("server.app").differences_from
     return {
         cell: config
         for cell, config in configs.items()
-        if state_of(Path(config["out"]) / cell.name, config, may_differ) != "done"
+        if state_of(Path(config["out"]) / cell.name, config, differences_from) != "done"
     }
 
 

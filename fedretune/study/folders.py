@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +10,10 @@ from fedretune.errors import UserError
 
 #: `new`: there is nothing that a run could go on from.
 State = Literal["new", "begun", "done"]
+Differences = Callable[[Path, Mapping[str, Any]], str]
 
 
-def state_of(run: Path, config: Mapping[str, Any], may_differ: Collection[str]) -> State:
+def state_of(run: Path, config: Mapping[str, Any], differences_from: Differences) -> State:
     """Return how far the run in a folder has come.
 
     Parameters
@@ -20,8 +21,8 @@ def state_of(run: Path, config: Mapping[str, Any], may_differ: Collection[str]) 
     run : Path
     config : mapping
         What the run is to be, as flat keys.
-    may_differ : collection of str
-        Keys that change no figure.
+    differences_from : callable (run, config) -> str
+        Says in what the run's config is another one; nothing where it is the same.
 
     Raises
     ------
@@ -30,16 +31,10 @@ def state_of(run: Path, config: Mapping[str, Any], may_differ: Collection[str]) 
     """
     if not (run / "config.toml").is_file():
         return "new"
-    before = read_config(run)["config"]
-    differences = [
-        f"{key} was {before.get(key)!r} and is {value!r}"
-        for key, value in config.items()
-        if key not in may_differ and before.get(key) != value
-    ]
-    if differences:
+    if differences := differences_from(run, config):
         raise UserError(
-            f"{run} holds a run of another config: {'; '.join(differences)}. Choose another --out "
-            "for this study, or give the options that it was begun with."
+            f"{run} holds a run of another config: {differences}. Choose another --out for this "
+            "study, or give the options that it was begun with."
         )
     return "done" if read_summary(run).get("status") == "complete" else "begun"
 

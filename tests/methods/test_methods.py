@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import server.folder
 from fedretune.adaptors import load
 from fedretune.errors import UserError
 from fedretune.methods import METHODS, method_of
-from tests.run_folders import adaptors
+from tests.run_folders import adaptors, killed_after
 
 #: A name for each part, in a scenario in which all of them make sense.
 NAMES = list(METHODS)
@@ -39,10 +38,6 @@ def test_a_method_gives_the_same_bytes_again(synthetic_run, method):
     assert tables[0] == tables[1]
 
 
-class Killed(BaseException):
-    """As abrupt as a kill: nothing in the run may catch it."""
-
-
 @pytest.mark.parametrize("step", [4, 5, 6])
 @pytest.mark.parametrize("method", [*REMEDIES, "offsets"])
 def test_what_is_remembered_along_the_stream_survives_a_kill(
@@ -50,17 +45,8 @@ def test_what_is_remembered_along_the_stream_survives_a_kill(
 ):
     """Steps 3 and 4 are the first experience's rounds, 5 its evaluation, 6 the next round."""
     whole, _ = synthetic_run("whole", method=method, **SCENARIO)
-    checkpoint = server.folder.RunFolder.checkpoint
-
-    def dying(self, number, arrays):
-        if number > step:
-            raise Killed
-        checkpoint(self, number, arrays)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(server.folder.RunFolder, "checkpoint", dying)
-        with pytest.raises(Killed):
-            synthetic_run("killed", method=method, **SCENARIO)
+    with killed_after(step, monkeypatch):
+        synthetic_run("killed", method=method, **SCENARIO)
     folder, _ = synthetic_run("killed", method=method, resume=True, **SCENARIO)
     assert adaptors(folder) == adaptors(whole)
 

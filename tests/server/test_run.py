@@ -15,7 +15,7 @@ from fedretune.adaptors import load
 from fedretune.errors import UserError
 from fedretune.wire import encode
 from server.folder import TABLES
-from tests.run_folders import FILES, adaptors
+from tests.run_folders import FILES, Killed, adaptors, killed_after
 
 
 def test_a_run_learns_and_leaves_every_file(synthetic_run):
@@ -49,24 +49,11 @@ def test_the_figures_of_the_summary_are_those_of_the_table(synthetic_run):
     assert summary["forgetting"] == pytest.approx(np.mean(forgot), abs=1e-5)
 
 
-class Killed(BaseException):
-    """As abrupt as a kill: nothing in the run may catch it."""
-
-
 @pytest.mark.parametrize("step", [0, 1, 3, 4, 6, 7])
 def test_a_killed_run_resumes_to_the_same_bytes(synthetic_run, monkeypatch, step):
     whole, summary = synthetic_run("whole")
-    checkpoint = server.folder.RunFolder.checkpoint
-
-    def dying(self, number, arrays):
-        if number > step:
-            raise Killed
-        checkpoint(self, number, arrays)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(server.folder.RunFolder, "checkpoint", dying)
-        with pytest.raises(Killed):
-            synthetic_run("killed")
+    with killed_after(step, monkeypatch):
+        synthetic_run("killed")
     folder, resumed = synthetic_run("killed", resume=True)
     assert adaptors(folder) == adaptors(whole)
     assert (folder / "auroc.csv").read_bytes() == (whole / "auroc.csv").read_bytes()
