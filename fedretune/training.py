@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import torch
@@ -151,19 +152,23 @@ def train(
     if settings.one_class == "mask":
         labels = without_one_class(labels)
     weights = positive_weights(labels, settings.balance)
+    targets, labelled = split_labels(labels)
+    known = None if bool(labelled.all()) else labelled
     optimizer = _optimizer(model, settings)
     generator = torch.Generator().manual_seed(seed)
     steps = 0
     summed, entries = torch.zeros(()), torch.zeros(())
     for epoch in range(settings.epochs):
-        batches = _batches(images, labels, settings.batch_size, generator)
-        for rows, batch, targets, labelled in batches:
+        order = torch.randperm(len(images), generator=generator)
+        for rows, batch, wanted, counted in _batches(
+            order, images, targets, known, settings.batch_size
+        ):
             logits = logits_of(model, batch, prompts, settings.pooling)
-            loss = masked_bce(logits, targets, labelled, weights)
+            loss = masked_bce(logits, wanted, counted, weights)
             _step(optimizer, sum((term(rows, logits) for term in terms), start=loss))
             steps += 1
             if epoch == settings.epochs - 1:
-                count = labelled.sum()
+                count = torch.tensor(logits.numel()) if counted is None else counted.sum()
                 summed, entries = summed + loss.detach() * count, entries + count
     return TrainingResult(float(summed / entries.clamp_min(1.0)), len(images), steps)
 
@@ -186,9 +191,10 @@ def _optimizer(model: "Model", settings: TrainingSettings) -> torch.optim.Optimi
 
 
 def _batches(
-    images: Tensor, labels: Tensor, size: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Yield one epoch's (rows, images, targets, labelled): gathered once, cut without copying."""
-    order = torch.randperm(len(images), generator=generator)
-    columns = (order, images[order], *split_labels(labels[order]))
-    return zip(*(torch.split(column, size) for column in columns), strict=True)
+    order: Tensor, images: Tensor, targets: Tensor, labelled: Tensor | None, size: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    """Yield one epoch's batches: gathered once, then cut, which copies none."""
+    cut = [torch.split(column, size) for column in (order, images[order], targets[order])]
+    if labelled is None:
+        return zip(*cut, repeat(None))
+    return zip(*cut, torch.split(labelled[order], size), strict=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, ProbeSpec, Spec
 from fedretune.adaptors.features import RandomFeatures
 from fedretune.adaptors.files import Arrays, check_arrays
+from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed
 
 #: Where a learnable scale starts; CLIP's starts at 1/0.07, about 14.
 INITIAL_SCALE = 10.0
@@ -65,22 +66,23 @@ class Adaptor(nn.Module):
 
         With K random features the result is ``[..., d + K]``.
         """
-        adapted = self._adapt("image", x)
+        adapted = self._adapt("image", directed(x))
         return adapted if self.features is None else torch.cat([adapted, self.features(x)], dim=-1)
 
-    def text(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """Adapt the prompt vectors ``[F, P, d]`` and ``[F, N, d]`` of `F` findings.
+    def text(self, prompts: PromptEmbeddings) -> tuple[Tensor, Tensor]:
+        """Adapt the positive prompts ``[F, P, d]`` and the negative ones ``[F, N, d]``.
 
         The wiring `image` returns them as they are. With K random features the results have
         ``d + K`` numbers a prompt, of which the frozen encoder says nothing about the last K.
         """
+        positive, negative = prompts.positive, prompts.negative
         if "offsets" in self.parts:
             wider = (0, self.spec.features)
             positive, negative = (nn.functional.pad(each, wider) for each in (positive, negative))
             shifts: Tensor = self.parts["offsets"].weight  # type: ignore[assignment]
             return _shifted(positive, shifts[:, :1]), _shifted(negative, shifts[:, 1:])
         # All prompts in one call: the text adaptor is most of a small batch's cost.
-        adapted = self._adapt("text", torch.cat([positive, negative], dim=1))
+        adapted = self._adapt("text", prompts.joined)
         both = torch.split(adapted, [positive.shape[1], negative.shape[1]], dim=1)
         return both[0], both[1]
 
@@ -95,15 +97,14 @@ class Adaptor(nn.Module):
         clamped = self.log_scale.detach().clamp(low, high)
         return (self.log_scale + (clamped - self.log_scale.detach())).exp().reshape(())
 
-    def _adapt(self, side: str, x: Tensor) -> Tensor:
+    def _adapt(self, side: str, x: Directed) -> Tensor:
         name = "shared" if self.spec.wiring == "shared" else side
         if name not in self.parts:
-            return x
+            return x.vectors
         module = self.parts[name]
         if not self.spec.residual:
-            return module(x)  # type: ignore[no-any-return]
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return x + length * module(x / length.clamp_min(1e-12))  # type: ignore[no-any-return]
+            return module(x.vectors)  # type: ignore[no-any-return]
+        return x.vectors + x.lengths * module(x.directions)  # type: ignore[no-any-return]
 
 
 class Offsets(nn.Module):

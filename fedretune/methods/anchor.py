@@ -27,10 +27,10 @@ class Anchor(Remedy):
         """Return the pull of every prompt to where the frozen encoder put it."""
         adaptor, prompts = visit.model, visit.prompts
         assert isinstance(adaptor, Adaptor)
-        frozen = torch.cat([prompts.positive, prompts.negative], dim=1)
+        frozen = prompts.joined.vectors
 
         def pull(rows: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-            adapted = torch.cat(adaptor.text(prompts.positive, prompts.negative), dim=1)
+            adapted = torch.cat(adaptor.text(prompts), dim=1)
             return self.strength * (1 - F.cosine_similarity(adapted, frozen, dim=-1)).mean()
 
         return [pull]

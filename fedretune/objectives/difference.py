@@ -58,7 +58,7 @@ def cosines(
         return found, torch.zeros_like(found)
     if model is not None:
         images = model.image(images)
-        positive, negative = model.text(positive, negative)
+        positive, negative = model.text(prompts)
     images = F.normalize(images, dim=-1)
     if pooling == "mean":
         pooled = torch.cat([positive.mean(1), negative.mean(1)])
@@ -90,18 +90,22 @@ def scores(
 
 
 def masked_bce(
-    logits: Tensor, targets: Tensor, labelled: Tensor, weights: Tensor | None = None
+    logits: Tensor, targets: Tensor, labelled: Tensor | None, weights: Tensor | None = None
 ) -> Tensor:
     """Return binary cross-entropy, the mean over labelled entries; 0 where there is none.
 
     Parameters
     ----------
-    logits, targets, labelled : Tensor
-        Shape ``[n, F]``. `labelled` is 1.0 or 0.0; a target that is not labelled must be a number
-        all the same (`split_labels` gives both).
+    logits, targets : Tensor
+        Shape ``[n, F]``. A target that is not labelled must be a number all the same.
+    labelled : Tensor | None
+        Shape ``[n, F]``, 1.0 or 0.0 (`split_labels` gives both). None where all are: the same
+        loss, for less work.
     weights : Tensor | None (default: None)
         Shape ``[F]``: what each positive counts for (`positive_weights`).
     """
+    if labelled is None:
+        return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights)
     total = F.binary_cross_entropy_with_logits(
         logits, targets, weight=labelled, pos_weight=weights, reduction="sum"
     )

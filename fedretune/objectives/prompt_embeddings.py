@@ -1,8 +1,25 @@
 """What the frozen text encoder makes of a prompt set."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+
+class Directed(NamedTuple):
+    """Vectors ``[..., d]``, beside them their lengths ``[..., 1]`` and directions ``[..., d]``."""
+
+    vectors: Tensor
+    lengths: Tensor
+    directions: Tensor
+
+
+def directed(x: Tensor) -> Directed:
+    """Return vectors with their lengths and directions; a vector of 0 has none, and gets 0."""
+    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return Directed(x, lengths, x / lengths.clamp_min(1e-12))
 
 
 @dataclass(frozen=True)
@@ -22,3 +39,8 @@ class PromptEmbeddings:
     positive: Tensor
     negative: Tensor
     findings: tuple[str, ...]
+
+    @cached_property
+    def joined(self) -> Directed:
+        """All prompts of each finding, ``[F, P + N, d]``: found once, as they never change."""
+        return directed(torch.cat([self.positive, self.negative], dim=1))

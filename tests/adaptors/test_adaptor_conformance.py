@@ -180,7 +180,7 @@ def test_training_leaves_its_inputs_as_they_were(spec: AdaptorSpec) -> None:
 def test_only_the_wired_side_is_adapted(spec: AdaptorSpec) -> None:
     adaptor, x = trained(spec), draw(6, 4, DIM)
     positive, negative = draw(7, FINDINGS, 4, DIM), draw(8, FINDINGS, 2, DIM)
-    adapted = adaptor.text(positive, negative)
+    adapted = adaptor.text(PromptEmbeddings(positive, negative, tuple("abc")))
     assert torch.equal(adaptor.image(x)[:, :DIM], x) == (spec.wiring in ("text", "offsets"))
     for prompt, after in zip((positive, negative), adapted, strict=True):
         before = torch.nn.functional.pad(prompt, (0, spec.features))

@@ -19,6 +19,7 @@ from fedretune.adaptors import (
 )
 from fedretune.adaptors.features import RandomFeatures
 from fedretune.errors import UserError
+from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 
 dims, findings = st.integers(1, 2048), st.integers(1, 40)
 specs = st.builds(
@@ -117,7 +118,7 @@ def test_the_bare_mlp_is_the_precursors_forward_pass() -> None:
     a, x = to_arrays(adaptor), np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
 
     def text(prompts: torch.Tensor) -> torch.Tensor:
-        return adaptor.text(prompts[None], prompts[None])[1][0]
+        return adaptor.text(PromptEmbeddings(prompts[None], prompts[None], ("a",)))[1][0]
 
     for side, found in (("image", adaptor.image), ("text", text)):
         hidden = x @ a[f"parts.{side}.hidden.weight"].T + a[f"parts.{side}.hidden.bias"]
