@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +20,7 @@ from fedretune.objectives.difference import (
     split_labels,
     without_one_class,
 )
-from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed
 
 if TYPE_CHECKING:
     from fedretune.adaptors import Model
@@ -154,6 +153,7 @@ def train(
     weights = positive_weights(labels, settings.balance)
     targets, labelled = split_labels(labels)
     known = None if bool(labelled.all()) else labelled
+    found = directed(images)
     optimizer = _optimizer(model, settings)
     generator = torch.Generator().manual_seed(seed)
     steps = 0
@@ -161,7 +161,7 @@ def train(
     for epoch in range(settings.epochs):
         order = torch.randperm(len(images), generator=generator)
         for rows, batch, wanted, counted in _batches(
-            order, images, targets, known, settings.batch_size
+            order, found, targets, known, settings.batch_size
         ):
             logits = logits_of(model, batch, prompts, settings.pooling)
             loss = masked_bce(logits, wanted, counted, weights)
@@ -191,10 +191,11 @@ def _optimizer(model: "Model", settings: TrainingSettings) -> torch.optim.Optimi
 
 
 def _batches(
-    order: Tensor, images: Tensor, targets: Tensor, labelled: Tensor | None, size: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    order: Tensor, images: Directed, targets: Tensor, labelled: Tensor | None, size: int
+) -> Iterator[tuple[Tensor, Directed, Tensor, Tensor | None]]:
     """Yield one epoch's batches: gathered once, then cut, which copies none."""
-    cut = [torch.split(column, size) for column in (order, images[order], targets[order])]
-    if labelled is None:
-        return zip(*cut, repeat(None))
-    return zip(*cut, torch.split(labelled[order], size), strict=True)
+    parts = (torch.split(each[order], size) for each in images)
+    batches = (Directed(*each) for each in zip(*parts, strict=True))
+    rows, wanted = torch.split(order, size), torch.split(targets[order], size)
+    counted = [None] * len(rows) if labelled is None else torch.split(labelled[order], size)
+    return zip(rows, batches, wanted, counted, strict=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedretune.objectives.prompt_embeddings import Directed
 from fedretune.seeds import derive_seed
 
 BIAS = 0.3
@@ -29,11 +30,10 @@ class RandomFeatures(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Directed) -> Tensor:
         """Return the features, stretched by the vector's length."""
-        length = x.norm(dim=-1, keepdim=True)
-        raw = torch.relu(x / length.clamp_min(1e-12) @ self.weight.T + self.bias)
-        features: Tensor = length * nn.functional.normalize(raw, dim=-1)
+        raw = torch.relu(x.directions @ self.weight.T + self.bias)
+        features: Tensor = x.lengths * nn.functional.normalize(raw, dim=-1)
         return features
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, ProbeSpec, Spec
 from fedretune.adaptors.features import RandomFeatures
 from fedretune.adaptors.files import Arrays, check_arrays
-from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed
+from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings
 
 #: Where a learnable scale starts; CLIP's starts at 1/0.07, about 14.
 INITIAL_SCALE = 10.0
@@ -61,12 +61,12 @@ class Adaptor(nn.Module):
             fixed = 1.0 if spec.scale == "none" else float(spec.scale)
             self.register_buffer("fixed_scale", torch.tensor(fixed), persistent=False)
 
-    def image(self, x: Tensor) -> Tensor:
+    def image(self, x: Directed) -> Tensor:
         """Adapt image vectors ``[..., d]``; the wiring `text` returns them as they are.
 
         With K random features the result is ``[..., d + K]``.
         """
-        adapted = self._adapt("image", directed(x))
+        adapted = self._adapt("image", x)
         return adapted if self.features is None else torch.cat([adapted, self.features(x)], dim=-1)
 
     def text(self, prompts: PromptEmbeddings) -> tuple[Tensor, Tensor]:
@@ -135,9 +135,9 @@ class Probe(nn.Module):
         self.to_empty(device="cpu")
         _initialise(self, generator, zero_output=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Directed) -> Tensor:
         """Return scores ``[n, F]`` of image vectors ``[n, d]``: logits over `PROBE_SCALE`."""
-        x = nn.functional.normalize(images, dim=-1) * math.sqrt(self.spec.dim)
+        x = images.directions * math.sqrt(self.spec.dim)
         if self.spec.hidden:
             x = torch.relu(self.hidden(x))
         scores: Tensor = self.output(x) / PROBE_SCALE

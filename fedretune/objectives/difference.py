@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedretune.adaptors.module import Probe
 from fedretune.errors import one_of
-from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed
 
 if TYPE_CHECKING:
     from fedretune.adaptors import Model
@@ -30,7 +30,10 @@ WEIGHT_CAP = 100.0
 
 
 def cosines(
-    model: "Model | None", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
+    model: "Model | None",
+    images: Tensor | Directed,
+    prompts: PromptEmbeddings,
+    pooling: str = "mean",
 ) -> tuple[Tensor, Tensor]:
     """Return the cosines of each image with each finding's positive and negative prompts.
 
@@ -39,8 +42,9 @@ def cosines(
     model : Adaptor | Probe | None
         None compares the backbone's own vectors: zero-shot. A probe compares nothing: its score
         stands for the positive cosine, and 0 for the negative one.
-    images : Tensor
+    images : Tensor | Directed
         Shape ``[n, d]``, the backbone's vectors; the encoder does not normalise them, nor need you.
+        Who compares the same images again and again finds their directions once (`directed`).
     prompts : PromptEmbeddings
         Of `F` findings.
     pooling : str (default: "mean")
@@ -53,23 +57,25 @@ def cosines(
     """
     one_of("pooling of prompts", pooling, POOLINGS)
     positive, negative = prompts.positive, prompts.negative
+    given = images if isinstance(images, Directed) else directed(images)
     if isinstance(model, Probe):
-        found = model(images)
+        found = model(given)
         return found, torch.zeros_like(found)
+    compared = given.vectors
     if model is not None:
-        images = model.image(images)
+        compared = model.image(given)
         positive, negative = model.text(prompts)
-    images = F.normalize(images, dim=-1)
+    compared = F.normalize(compared, dim=-1)
     if pooling == "mean":
         pooled = torch.cat([positive.mean(1), negative.mean(1)])
-        both = images @ F.normalize(pooled, dim=-1).T
+        both = compared @ F.normalize(pooled, dim=-1).T
         halves = torch.split(both, len(positive), dim=1)
         return halves[0], halves[1]
-    return _largest(images, positive), _largest(images, negative)
+    return _largest(compared, positive), _largest(compared, negative)
 
 
 def logits_of(
-    model: "Model", images: Tensor, prompts: PromptEmbeddings, pooling: str = "mean"
+    model: "Model", images: Tensor | Directed, prompts: PromptEmbeddings, pooling: str = "mean"
 ) -> Tensor:
     """Return the logits ``[n, F]`` that training works on; the parameters are `cosines`'."""
     positive, negative = cosines(model, images, prompts, pooling)

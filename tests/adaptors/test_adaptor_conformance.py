@@ -24,7 +24,7 @@ from fedretune.adaptors import (
     to_arrays,
 )
 from fedretune.objectives.difference import cosines, scores
-from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+from fedretune.objectives.prompt_embeddings import PromptEmbeddings, directed
 from fedretune.training import TrainingSettings, train
 
 DIM, FINDINGS = 8, 3
@@ -181,12 +181,14 @@ def test_only_the_wired_side_is_adapted(spec: AdaptorSpec) -> None:
     adaptor, x = trained(spec), draw(6, 4, DIM)
     positive, negative = draw(7, FINDINGS, 4, DIM), draw(8, FINDINGS, 2, DIM)
     adapted = adaptor.text(PromptEmbeddings(positive, negative, tuple("abc")))
-    assert torch.equal(adaptor.image(x)[:, :DIM], x) == (spec.wiring in ("text", "offsets"))
+    assert torch.equal(adaptor.image(directed(x))[:, :DIM], x) == (
+        spec.wiring in ("text", "offsets")
+    )
     for prompt, after in zip((positive, negative), adapted, strict=True):
         before = torch.nn.functional.pad(prompt, (0, spec.features))
         assert torch.equal(after, before) == (spec.wiring == "image")
         if not spec.features:
-            assert torch.equal(adaptor.image(before), after) == (spec.wiring == "shared")
+            assert torch.equal(adaptor.image(directed(before)), after) == (spec.wiring == "shared")
 
 
 @pytest.mark.parametrize(

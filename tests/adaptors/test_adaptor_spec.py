@@ -19,7 +19,7 @@ from fedretune.adaptors import (
 )
 from fedretune.adaptors.features import RandomFeatures
 from fedretune.errors import UserError
-from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+from fedretune.objectives.prompt_embeddings import PromptEmbeddings, directed
 
 dims, findings = st.integers(1, 2048), st.integers(1, 40)
 specs = st.builds(
@@ -117,10 +117,13 @@ def test_the_bare_mlp_is_the_precursors_forward_pass() -> None:
     adaptor = build(AdaptorSpec("mlp", "double", 6, False, "none"), 0)
     a, x = to_arrays(adaptor), np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
 
+    def image(x: torch.Tensor) -> torch.Tensor:
+        return adaptor.image(directed(x))
+
     def text(prompts: torch.Tensor) -> torch.Tensor:
         return adaptor.text(PromptEmbeddings(prompts[None], prompts[None], ("a",)))[1][0]
 
-    for side, found in (("image", adaptor.image), ("text", text)):
+    for side, found in (("image", image), ("text", text)):
         hidden = x @ a[f"parts.{side}.hidden.weight"].T + a[f"parts.{side}.hidden.bias"]
         output = np.maximum(hidden, 0) @ a[f"parts.{side}.output.weight"].T
         expected = output + a[f"parts.{side}.output.bias"]
@@ -133,12 +136,14 @@ def test_a_residual_adaptor_turns_a_vector_the_same_way_whatever_its_length(leng
     with torch.no_grad():
         adaptor.parts["shared"].output.weight.fill_(0.3)
     x = torch.tensor([[0.3, -1.0, 0.5, 0.1]])
-    torch.testing.assert_close(adaptor.image(length * x), length * adaptor.image(x))
+    torch.testing.assert_close(
+        adaptor.image(directed(length * x)), length * adaptor.image(directed(x))
+    )
 
 
 def test_a_vector_of_zeros_stays_finite() -> None:
     adaptor = build(AdaptorSpec("mlp", "shared", 4, True, "none"), 0)
-    assert torch.isfinite(adaptor.image(torch.zeros(1, 4))).all()
+    assert torch.isfinite(adaptor.image(directed(torch.zeros(1, 4)))).all()
 
 
 @pytest.mark.parametrize(("start", "expected"), [(50.0, 100.0), (-50.0, 1.0)])
@@ -180,10 +185,11 @@ def test_arrays_are_a_copy() -> None:
 def test_random_features_are_unit_parts_of_the_vectors_length_and_the_same_everywhere() -> None:
     code = (
         "from fedretune.adaptors.features import RandomFeatures as R; import torch; "
-        "torch.manual_seed(3); print(R(6, 4)(torch.arange(6.0)).tolist())"
+        "from fedretune.objectives.prompt_embeddings import directed as d; "
+        "torch.manual_seed(3); print(R(6, 4)(d(torch.arange(6.0))).tolist())"
     )
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    found = RandomFeatures(6, 4)(torch.arange(6.0))
+    found = RandomFeatures(6, 4)(directed(torch.arange(6.0)))
     assert str(found.tolist()) == elsewhere.stdout.strip()
     x = torch.randn(9, 6)
-    torch.testing.assert_close(RandomFeatures(6, 40)(x).norm(dim=-1), x.norm(dim=-1))
+    torch.testing.assert_close(RandomFeatures(6, 40)(directed(x)).norm(dim=-1), x.norm(dim=-1))
