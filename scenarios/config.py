@@ -93,6 +93,7 @@ class RunConfig(_Table):
     uncertain: Literal["zeros", "ones", "ignore"] = "zeros"
     evaluation_split: Literal["test", "val"] = "test"
     device: str = "auto"
+    workers: Annotated[int, Field(ge=0)] = 0
     averaging: Literal["examples", "positives"] = "examples"
     stream_mean: bool = False
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5

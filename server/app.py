@@ -20,7 +20,7 @@ from server.stream import Stream
 from server.summary import write_failure, write_summary
 
 #: Keys that may differ when a run is resumed: they change no figure.
-MAY_DIFFER = {"resume", "out", "name", "device", "allow-hub", "round-timeout", "quorum"}
+MAY_DIFFER = {"resume", "out", "name", "device", "allow-hub", "round-timeout", "quorum", "workers"}
 
 app = ServerApp()
 

@@ -1,20 +1,34 @@
-"""The same ServerApp and ClientApp in one process: no Ray, no ports, the same numbers.
+"""The same ServerApp and ClientApp without Ray and without ports: the same numbers.
 
-The `Grid` here hands each message straight to the ClientApp and keeps the reply. A site's
-memory (`Context.state`) lives as long as the run, as under Flower.
+The `Grid` here hands each message straight to the ClientApp, in this process or in one forked
+from it, and keeps the reply. A site's memory (`Context.state`) lives as long as the run, as under
+Flower.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedretune.errors import UserError
+from fedretune.workers import settle_in
+
 ClientCallable = Callable[[Message, Context], Message]
 ServerCallable = Callable[[Grid, Context], None]
 RunValues = Mapping[str, str | int | float | bool]
+#: A message to a node, or its reply, with the node's context.
+Asked = tuple[Message, Context]
+#: Answers messages, in their order.
+Answer = Callable[[Sequence[Asked]], Iterator[Asked]]
 
 #: The server's own node id; those of the sites begin at 1.
 SERVER_NODE = 0
@@ -27,13 +41,13 @@ class InProcessGrid(Grid):
 
     Parameters
     ----------
-    client_app : callable (message, context) -> message
+    answer : callable ([(message, context)]) -> iterator of (reply, context)
     contexts : mapping of node id to Context
     """
 
-    def __init__(self, client_app: ClientCallable, contexts: Mapping[int, Context]) -> None:
-        self._client_app = client_app
-        self._contexts = contexts
+    def __init__(self, answer: Answer, contexts: Mapping[int, Context]) -> None:
+        self._answer = answer
+        self._contexts = dict(contexts)
         self._replies: dict[str, Message] = {}
         self._numbers = itertools.count(1)
 
@@ -61,8 +75,13 @@ class InProcessGrid(Grid):
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Answer each message at once; return the ids under which the replies wait."""
-        return [self._answer(message) for message in messages]
+        """Answer the messages; return the ids under which the replies wait."""
+        asked = [(each, self._contexts[each.metadata.dst_node_id]) for each in messages]
+        ids = [str(next(self._numbers)) for _ in asked]
+        for message_id, (reply, context) in zip(ids, self._answer(asked), strict=True):
+            self._replies[message_id] = reply
+            self._contexts[context.node_id] = context
+        return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies to these messages, each once."""
@@ -74,33 +93,88 @@ class InProcessGrid(Grid):
         """Return the replies to `messages`, in their order."""
         return self.pull_messages(self.push_messages(messages))
 
-    def _answer(self, message: Message) -> str:
-        node = message.metadata.dst_node_id
-        message_id = str(next(self._numbers))
-        try:
-            reply = self._client_app(message, self._contexts[node])
-        except Exception as error:  # Flower answers with an error message too
-            reply = Message(Error(CLIENT_APP_RAISED, str(error)), reply_to=message)
-        self._replies[message_id] = reply
-        return message_id
-
 
 def simulate(
-    server_app: ServerCallable, client_app: ClientCallable, run_config: RunValues, sites: int
+    server_app: ServerCallable,
+    client_app: ClientCallable,
+    run_config: RunValues,
+    sites: int,
+    workers: int = 1,
 ) -> None:
     """Run `server_app` over `sites` nodes that are calls of `client_app`.
+
+    Parameters
+    ----------
+    server_app, client_app : callable
+    run_config : mapping
+    sites : int
+    workers : int (default: 1)
+        Processes that the sites are shared among. With 1, or where processes cannot be forked
+        safely (not Linux), the sites take turns in this one. The numbers are the same.
 
     Raises
     ------
     UserError
-        What the ServerApp raises.
+        What the ServerApp raises; or a worker that was ended from outside.
     """
     take_identity()
     contexts = {
         node: _context(node, {"partition-id": node - 1, "num-partitions": sites}, run_config)
         for node in range(1, sites + 1)
     }
-    server_app(InProcessGrid(client_app, contexts), _context(SERVER_NODE, {}, run_config))
+    with _answering(client_app, min(workers, sites)) as answer:
+        server_app(InProcessGrid(answer, contexts), _context(SERVER_NODE, {}, run_config))
+
+
+@contextmanager
+def _answering(client_app: ClientCallable, workers: int) -> Iterator[Answer]:
+    """Give what answers messages: this process, or `workers` of its forks, which end with it."""
+    here = partial(_reply, client_app)
+    if workers < 2 or sys.platform != "linux":
+        yield lambda asked: map(here, asked)
+        return
+    forks = multiprocessing.get_context("fork")  # they share what this process has loaded
+    pool = ProcessPoolExecutor(workers, forks, initializer=_begin, initargs=(client_app,))
+    first = iter([True])
+
+    def answer(asked: Sequence[Asked]) -> Iterator[Asked]:
+        # The very first message is answered here, so that there is something to share.
+        begun = int(next(first, False))
+        yield from map(here, asked[:begun])
+        try:
+            yield from pool.map(_reply_in_fork, asked[begun:])
+        except BrokenProcessPool:
+            raise UserError(
+                "A worker process was ended from outside: is there enough memory? Nothing is "
+                "lost: go on with --resume, perhaps with fewer --workers."
+            ) from None
+
+    try:
+        yield answer
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+#: In a fork: the ClientApp, which cannot be sent to it.
+_served: list[ClientCallable] = []
+
+
+def _begin(client_app: ClientCallable) -> None:
+    settle_in()
+    _served.append(client_app)
+
+
+def _reply_in_fork(asked: Asked) -> Asked:
+    return _reply(_served[0], asked)
+
+
+def _reply(client_app: ClientCallable, asked: Asked) -> Asked:
+    """Return the reply, and the context with what the site wrote into it."""
+    message, context = asked
+    try:
+        return client_app(message, context), context
+    except Exception as error:  # Flower answers with an error message too
+        return Message(Error(CLIENT_APP_RAISED, str(error)), reply_to=message), context
 
 
 def take_identity() -> None:

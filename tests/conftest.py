@@ -30,10 +30,16 @@ def synthetic_run(tmp_path, monkeypatch):
     world_of = lru_cache(lambda config, sites: make_world(config, sites))
     monkeypatch.setattr(clients.app, "open_world", world_of)
 
-    def run(name: str = "run", client_app=clients.app.app, sites: int = SITES, **values):
+    def run(
+        name: str = "run",
+        client_app=clients.app.app,
+        sites: int = SITES,
+        workers: int = 1,
+        **values,
+    ):
         keys = {key.replace("__", ".").replace("_", "-"): value for key, value in values.items()}
         config = {"out": str(tmp_path), "name": name, "sites": sites, "experiences": 2, "rounds": 2}
-        simulate(server.app.app, client_app, {**config, **keys}, sites)
+        simulate(server.app.app, client_app, {**config, **keys}, sites, workers)
         folder = tmp_path / name
         return folder, json.loads((folder / "summary.json").read_text())
 

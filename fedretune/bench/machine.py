@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fedretune
+from fedretune.workers import cores
 
 _PACKAGES = ("torch", "numpy", "flwr", "open_clip_torch", "pandas")
 
@@ -32,13 +33,6 @@ def machine() -> dict[str, Any]:
             **{name: _version(name) for name in _PACKAGES},
         },
     }
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu() -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from fedretune.cli.app_folder import AppFolder
 from fedretune.cli.processes import end
 from fedretune.errors import RunFailedError, UserError
+from fedretune.workers import cores
 
 #: Seconds that a SuperLink may take to answer; and, with all that it started, to end.
 START, STOP = 60.0, 5.0
@@ -87,7 +88,7 @@ def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:
 
     values = home / "run-config.toml"
     values.write_text(tomli_w.dumps(config))
-    cpus = os.cpu_count() or 1
+    workers = config["workers"] or cores()
     nodes = app.module("scenarios").RunConfig.from_flat(config).nodes
     federation = f"num-supernodes={nodes} client-resources-num-cpus=1"
     return [
@@ -99,7 +100,7 @@ def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:
         "--run-config",
         str(values),
         "--federation-config",
-        f"{federation} init-args-num-cpus={min(cpus, nodes)}",
+        f"{federation} init-args-num-cpus={min(workers, nodes)}",
     ]
 
 

@@ -15,6 +15,7 @@ from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
 from fedretune.cli.stopping import resume_advice, resume_command, stoppable
 from fedretune.errors import RunFailedError, UserError
+from fedretune.workers import cores
 
 Setting = Annotated[
     list[str] | None,
@@ -36,6 +37,9 @@ Out = Annotated[str | None, typer.Option(help="Folder that holds the run folders
 Name = Annotated[str | None, typer.Option(help="Name of the run folder (default: the time).")]
 Resume = Annotated[bool | None, typer.Option("--resume", help="Go on with the run --name.")]
 Recipe = Annotated[str | None, typer.Option(help="A file of scenarios/recipes, by name.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that play the sites; 0: one a core. Same bytes.")
+]
 AppPath = Annotated[Path | None, typer.Option("--app", help="Folder of the app, if not here.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")]
 
@@ -54,6 +58,7 @@ _KEYS = [
     "name",
     "resume",
     "recipe",
+    "workers",
 ]
 
 #: Runs a prepared config to its end.
@@ -105,6 +110,7 @@ def _command(engine: str, summary: str) -> Callable[..., None]:
         name: Name = None,
         resume: Resume = None,
         recipe: Recipe = None,
+        workers: Workers = None,
         settings: Setting = None,
         app: AppPath = None,
         as_json: AsJson = False,
@@ -175,7 +181,8 @@ def in_process(app: AppFolder, config: dict[str, Any]) -> None:
     logging.getLogger("flwr").setLevel(logging.WARNING)  # the live view tells it better
     try:
         nodes = app.module("scenarios").RunConfig.from_flat(config).nodes
-        simulate(app.server_app, app.client_app, config, nodes)
+        workers = config["workers"] or cores()
+        simulate(app.server_app, app.client_app, config, nodes, workers)
     except UserError as error:  # what a user can mend before a run was checked before it
         raise RunFailedError(str(error)) from error
 
@@ -189,7 +196,7 @@ _ENGINES: dict[str, Engine] = {"run": _with_flower, "simulate": in_process}
 
 run = _command("run", "Simulate a federation with Flower's engine (`flwr run` underneath).")
 simulate = _command(
-    "simulate", "Simulate a federation in this process: no Ray, no ports, the same numbers."
+    "simulate", "Simulate a federation without Ray and without ports: the same numbers."
 )
 
 

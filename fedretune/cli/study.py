@@ -123,14 +123,16 @@ def _prepare(app: AppFolder, choice: "Choice", base: dict[str, Any], out: Path) 
         flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
     hospitals = runs.make_data(app, flat)
     world = app.module("clients.world").make_world(configs.from_flat(flat), 0)
-    shared = {"manifest": flat["manifest"], "sites": hospitals, "out": str(out)}
+    # Runs are side by side already.
+    shared = {"manifest": flat["manifest"], "sites": hospitals, "out": str(out), "workers": 1}
     return Checks(app.module, {**base, **shared}, world.manifest).configs(choice)
 
 
 def _run(app: AppFolder, configs: Configs, out: Path, jobs: int) -> tuple["Report", dict[str, str]]:
     """Run what is not done, and write the tables after each run; return why some failed."""
     from fedretune.study.report import Report
-    from fedretune.study.runner import cores, run_cells
+    from fedretune.study.runner import run_cells
+    from fedretune.workers import cores
 
     with _alone(out):
         report = Report(out, [cell.name for cell in configs], _changed(app, configs))

@@ -6,18 +6,16 @@ Light at import, since every process begins here: what a run needs comes with th
 import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from fedretune.errors import RunFailedError, UserError
 from fedretune.study.plan import Cell
+from fedretune.workers import settle_in
 
 #: Runs a resolved config to its end; must be picklable. Raises `UserError`.
 Engine = Callable[[dict[str, Any]], None]
@@ -49,13 +47,6 @@ def run_cells(
         cells = {pool.submit(_run, engine, config): cell for cell, config in configs.items()}
         for future in as_completed(cells):
             yield cells[future], _reason(future)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _run(engine: Engine, config: dict[str, Any]) -> str | None:
@@ -99,18 +90,6 @@ def _processes(jobs: int, warm_up: Callable[[], object]) -> Iterator[ProcessPool
 
 
 def _begin(warm_up: Callable[[], object]) -> None:
-    """Make this process a worker: one thread, deaf to the terminal, and gone with its parent."""
     os.environ["OMP_NUM_THREADS"] = "1"  # read by torch and by NumPy when they are imported
-    for name in ("SIGINT", "SIGHUP"):  # the parent gets them too, and ends this one
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    settle_in()
     warm_up()
-
-
-def _end_with_parent() -> None:
-    """Wait until the parent is gone, also by a kill, and end: else two would write one folder."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

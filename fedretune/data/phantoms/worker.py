@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 
 from fedretune.data.phantoms.cohort import sample_cohort
 from fedretune.data.phantoms.drawing import draw_row
+from fedretune.workers import cores
 
 Progress = Callable[[int, int], None]
 _REPORT = 64
@@ -47,7 +48,7 @@ def render_in_processes(task: dict[str, Any], total: int, progress: Progress | N
 
     Raises `OSError` with the last line of its log if one fails.
     """
-    parts = max(1, min(_cores(), total // 200))
+    parts = max(1, min(cores(), total // 200))
     children = [_start({**task, "part": part, "parts": parts}) for part in range(parts)]
     done, lock = [0], Lock()
 
@@ -72,12 +73,6 @@ def render_in_processes(task: dict[str, Any], total: int, progress: Progress | N
     if progress:
         progress(total, total)
     return parts
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start(task: dict[str, Any]) -> subprocess.Popen[str]:
