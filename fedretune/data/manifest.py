@@ -100,8 +100,12 @@ def load_manifest(path: str | Path) -> Manifest:
     findings = tuple(name for name in raw.columns if name not in (*fixed, LINES))
     lines = raw[LINES].to_numpy(dtype=np.int64)
     text = raw[fixed].apply(lambda column: column.str.strip())
-    check_structure(path, text, findings, lines)
-    labels = parse_findings(path, raw[list(findings)], lines)
+
+    def where(row: int) -> str:
+        return f"{path}, line {lines[row]}"
+
+    check_structure(path, text, findings, where)
+    labels = parse_findings(raw[list(findings)], where)
     return Manifest(path, pd.concat([text, labels], axis=1), findings, lines)
 
 

@@ -11,10 +11,11 @@ from fedretune.data.manifest import Manifest
 
 @dataclass(frozen=True)
 class FindingCount:
-    """How often a finding is labelled, present (1) and uncertain (-1)."""
+    """How often a finding is labelled (1, 0 or -1) or not, present (1) and uncertain (-1)."""
 
     finding: str
     labelled: int
+    unlabelled: int
     positive: int
     uncertain: int
 
@@ -35,8 +36,12 @@ class Summary:
     findings: tuple[FindingCount, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return asdict(self)
+        """Return what JSON can hold; a prevalence without labels is None."""
+        findings = [
+            {**asdict(count), "prevalence": count.prevalence if count.labelled else None}
+            for count in self.findings
+        ]
+        return {**asdict(self), "findings": findings}
 
     def warnings(self) -> list[str]:
         """Return a sentence for each finding that nothing can be learnt of, and empty split."""
@@ -57,6 +62,7 @@ def summarise(manifest: Manifest) -> Summary:
         FindingCount(
             finding,
             int((~np.isnan(labels[:, column])).sum()),
+            int(np.isnan(labels[:, column]).sum()),
             int((labels[:, column] == 1).sum()),
             int((labels[:, column] == -1).sum()),
         )

@@ -1,10 +1,10 @@
 """What a manifest must be, and messages that say where it is not."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fedretune.errors import UserError
 
@@ -13,6 +13,9 @@ SPLITS = ("train", "val", "test")
 
 #: The column that carries each row's line while a file is read; never in a file's own header.
 LINES = "\x1fline"
+
+#: From a row's position to "FILE, line N", for messages.
+Where = Callable[[int], str]
 
 _LABELS = {"1": 1.0, "0": 0.0, "-1": -1.0, "1.0": 1.0, "0.0": 0.0, "-1.0": -1.0, "": np.nan}
 
@@ -31,19 +34,18 @@ def check_header(path: Path, columns: list[str]) -> None:
 
 
 def check_structure(
-    path: Path, text: pd.DataFrame, findings: tuple[str, ...], lines: NDArray[np.int64]
+    path: Path, text: pd.DataFrame, findings: tuple[str, ...], where: Where
 ) -> None:
     """Check everything but the labels. Raises `UserError` naming a line and the mend.
 
     Parameters
     ----------
     path : Path
-        The manifest, for messages.
+        The table's file, for messages.
     text : pandas.DataFrame
         The columns that are not findings, as text.
     findings : tuple[str, ...]
-    lines : int64 array [n]
-        Each row's line.
+    where : Callable[[int], str]
     """
     if not findings:
         raise UserError(f"{path} has no finding column: add one a finding, with 1, 0, -1 or empty.")
@@ -51,22 +53,23 @@ def check_structure(
         raise UserError(f"{path} has no rows: a manifest lists one image a row.")
     for column in (*REQUIRED, "site"):
         if column in text and (text[column] == "").any():
-            line = lines[int((text[column] == "").to_numpy().argmax())]
-            raise UserError(f"{path}, line {line}: '{column}' is empty; every row needs one.")
-    _check_splits(path, text, lines)
-    _check_unique_images(path, text, lines)
+            row = int((text[column] == "").to_numpy().argmax())
+            raise UserError(f"{where(row)}: '{column}' is empty; every row needs one.")
+    _check_splits(text, where)
+    _check_unique_images(text, where)
     for column in ("split", "site"):
         if column in text:
-            _check_one_each(path, text, column, lines)
+            _check_one_each(path, text, column, where)
 
 
-def parse_findings(path: Path, text: pd.DataFrame, lines: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the labels as float32, NaN where empty.
+def parse_findings(text: pd.DataFrame, where: Where) -> pd.DataFrame:
+    """Return the labels as float32, NaN where empty, with the index of `text`.
 
     Raises
     ------
     UserError
-        Another value than 1, 0, -1 or empty; names the column, the line and the value.
+        Another value than 1, 0, -1 or empty. Names the column and the line, not the value: it may
+        be a patient's name.
     """
     parsed = {}
     for finding in text.columns:
@@ -75,36 +78,36 @@ def parse_findings(path: Path, text: pd.DataFrame, lines: NDArray[np.int64]) -> 
         if not known.all():
             row = int(known.argmin())
             raise UserError(
-                f"{path}, line {lines[row]}: the finding '{finding}' is '{cells.iloc[row]}'. "
-                "Allowed: 1 (present), 0 (absent), -1 (uncertain), empty (not labelled). Take the "
-                "column out if it is no finding."
+                f"{where(row)}: the finding '{finding}' is none of 1 (present), 0 (absent), "
+                "-1 (uncertain) and empty (not labelled). Take the column out if it is no finding."
             )
         parsed[finding] = cells.map(_LABELS).astype(np.float32)
-    return pd.DataFrame(parsed)
+    return pd.DataFrame(parsed, index=text.index)
 
 
-def _check_splits(path: Path, text: pd.DataFrame, lines: NDArray[np.int64]) -> None:
+def _check_splits(text: pd.DataFrame, where: Where) -> None:
     known = text["split"].isin(SPLITS).to_numpy()
     if not known.all():
         row = int(known.argmin())
         raise UserError(
-            f"{path}, line {lines[row]}: the split is '{text['split'].iloc[row]}'. "
+            f"{where(row)}: the split is {text['split'].iloc[row][:40]!r}. "
             f"Allowed: {', '.join(SPLITS)}."
         )
 
 
-def _check_unique_images(path: Path, text: pd.DataFrame, lines: NDArray[np.int64]) -> None:
+def _check_unique_images(text: pd.DataFrame, where: Where) -> None:
+    """Check that an image has one row. Names no image: hospitals put patients into file names."""
     again = text["image"].duplicated().to_numpy()
     if again.any():
         row = int(again.argmax())
         first = int((text["image"] == text["image"].iloc[row]).to_numpy().argmax())
         raise UserError(
-            f"{path}, line {lines[row]}: the image '{text['image'].iloc[row]}' is on line "
-            f"{lines[first]} already. Keep one of the two ({again.sum():,} such in all)."
+            f"{where(row)}: the same image is at {where(first)} already. Keep one of the two "
+            f"({again.sum():,} such in all)."
         )
 
 
-def _check_one_each(path: Path, text: pd.DataFrame, column: str, lines: NDArray[np.int64]) -> None:
+def _check_one_each(path: Path, text: pd.DataFrame, column: str, where: Where) -> None:
     """Check that a patient has one split, and one site. Names no patient: an id is not ours."""
     first = text.groupby("patient")[column].transform("first")
     differs = (text[column] != first).to_numpy()
@@ -112,7 +115,7 @@ def _check_one_each(path: Path, text: pd.DataFrame, column: str, lines: NDArray[
         count = text["patient"][differs].nunique()
         what = "patient is" if count == 1 else "patients are"
         raise UserError(
-            f"{path}: {count:,} {what} in more than one {column} (for example line "
-            f"{lines[int(differs.argmax())]}). Give all images of a patient the same {column}, or "
+            f"{path}: {count:,} {what} in more than one {column} (for example at "
+            f"{where(int(differs.argmax()))}). Give all images of a patient the same {column}, or "
             "a model is tested on patients that it has seen."
         )

@@ -15,10 +15,10 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 @pytest.mark.acceptance
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real images are not beside the project")
 def test_a_thousand_real_radiographs_become_a_manifest(tmp_path: Path) -> None:
-    plan = Plan(
-        DATA / "nih1000_labels.csv", DATA / "nih1000_256", tmp_path / "manifest.csv", sites=3
-    )
-    manifest, dropped = make_manifest("nih14", plan)
+    files = {"labels": DATA / "nih1000_labels.csv"}
+    plan = Plan(DATA / "nih1000_256", files, tmp_path / "manifest.csv", sites=3)
+    made = make_manifest("nih14", plan)
+    manifest, dropped = made.manifest, made.dropped
     summary = summarise(manifest)
     check_images(manifest)
     assert (summary.images, summary.patients, dropped) == (1000, 682, {})

@@ -1,7 +1,9 @@
 """From NIH's official files to a manifest, and the command that does it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +15,9 @@ from typer.testing import CliRunner
 
 from fedretune.cli.manifest import app
 from fedretune.data.manifest import check_images, load_manifest
-from fedretune.data.readers import READERS
-from fedretune.data.readers.assemble import Plan, make_manifest
-from fedretune.data.readers.nih14 import read
+from fedretune.data.readers import READERS, Request
+from fedretune.data.readers.assemble import Made, Plan, make_manifest
+from fedretune.data.readers.nih14 import READER
 from fedretune.data.summary import summarise
 from fedretune.errors import UserError
 from fedretune.findings import NIH14
@@ -39,20 +41,25 @@ def write_tree(folder: Path, patients: int = 20) -> Plan:
         labels = FINDINGS[number % len(FINDINGS)]
         lines.append(f"{name},{labels},{number % 2},{number // 2 + 1},58,M,PA,2682,2749,0.1,0.1,\n")
     (folder / "labels.csv").write_text(HEADER + "".join(lines))
-    return Plan(folder / "labels.csv", folder / "images", folder / "out" / "manifest.csv")
+    files = {"labels": folder / "labels.csv"}
+    return Plan(folder / "images", files, folder / "out" / "manifest.csv")
 
 
-def replaced(plan: Plan, **values: object) -> Plan:
-    return Plan(**{**plan.__dict__, **values})
+def make(plan: Plan, **values: Any) -> Made:
+    return make_manifest("nih14", replace(plan, **values))
+
+
+def read_labels(labels: Path) -> pd.DataFrame:
+    return READER.read(Request(labels.parent, {"labels": labels}, {}, labels.parent)).table
 
 
 def test_official_columns_become_labels(tmp_path: Path) -> None:
-    table = read(write_tree(tmp_path).labels).table
+    table = read_labels(write_tree(tmp_path).files["labels"])
     assert tuple(table.columns) == ("image", "patient", "view", *NIH14)
     assert table["patient"].iloc[:3].tolist() == ["1", "1", "2"]
-    assert table.loc[0, list(NIH14)].sum() == 0
-    positive = table.columns[3:][(table.loc[1, list(NIH14)] == 1).to_numpy(dtype=bool)]
-    assert positive.tolist() == ["Mass", "Pleural Thickening"]
+    assert table[list(NIH14)].iloc[0].sum() == 0
+    positive = [name for name in NIH14 if table[name].iloc[1] == 1]
+    assert positive == ["Mass", "Pleural Thickening"]
 
 
 @given(st.sets(st.sampled_from(NIH14)))
@@ -62,13 +69,14 @@ def test_any_combination_of_findings_is_read(
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
     cell = "|".join(name.replace(" ", "_") for name in findings) or "No Finding"
     path.write_text(f"Image Index,Finding Labels,Patient ID\na.png,{cell},1\n")
-    row = read(path).table.iloc[0]
+    row = read_labels(path).iloc[0]
     assert {name for name in NIH14 if row[name] == 1} == findings
 
 
 def test_a_manifest_finds_images_at_any_depth_and_loads(tmp_path: Path) -> None:
-    manifest, dropped = make_manifest("nih14", write_tree(tmp_path))
-    assert dropped == {}
+    made = make(write_tree(tmp_path))
+    manifest = made.manifest
+    assert (made.dropped, made.unmapped) == ({}, {})
     assert manifest.findings == NIH14
     check_images(manifest)
     assert not Path(manifest.table["image"][0]).is_absolute()
@@ -76,13 +84,13 @@ def test_a_manifest_finds_images_at_any_depth_and_loads(tmp_path: Path) -> None:
 
 def test_a_manifest_moved_along_with_its_images_still_finds_them(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
-    make_manifest("nih14", write_tree(tmp_path / "one"))
+    make(write_tree(tmp_path / "one"))
     (tmp_path / "one").rename(tmp_path / "two")
     check_images(load_manifest(tmp_path / "two" / "out" / "manifest.csv"))
 
 
 def test_splits_hold_the_shares_of_patients_and_each_patient_once(tmp_path: Path) -> None:
-    manifest, _ = make_manifest("nih14", write_tree(tmp_path))
+    manifest = make(write_tree(tmp_path)).manifest
     by_patient = manifest.table.groupby("patient")["split"].agg(["first", "nunique"])
     assert by_patient["nunique"].max() == 1
     assert by_patient["first"].value_counts().to_dict() == {"train": 14, "val": 2, "test": 4}
@@ -90,17 +98,17 @@ def test_splits_hold_the_shares_of_patients_and_each_patient_once(tmp_path: Path
 
 def test_splits_hang_on_the_seed_and_not_on_the_order_of_rows(tmp_path: Path) -> None:
     plan = write_tree(tmp_path)
-    first = make_manifest("nih14", plan)[0].table.set_index("image")["split"]
-    header, *lines = plan.labels.read_text().splitlines(keepends=True)
-    plan.labels.write_text(header + "".join(reversed(lines)))
-    again = make_manifest("nih14", plan)[0].table.set_index("image")["split"]
+    first = make(plan).manifest.table.set_index("image")["split"]
+    header, *lines = plan.files["labels"].read_text().splitlines(keepends=True)
+    plan.files["labels"].write_text(header + "".join(reversed(lines)))
+    again = make(plan).manifest.table.set_index("image")["split"]
     pd.testing.assert_series_equal(first, again.loc[first.index])
-    other = make_manifest("nih14", replaced(plan, seed=1))[0].table.set_index("image")["split"]
+    other = make(plan, seed=1).manifest.table.set_index("image")["split"]
     assert (other.loc[first.index] != first).any()
 
 
 def test_each_site_has_patients_of_each_split(tmp_path: Path) -> None:
-    manifest, _ = make_manifest("nih14", replaced(write_tree(tmp_path), sites=2))
+    manifest = make(write_tree(tmp_path), sites=2).manifest
     pairs = manifest.table.groupby(["site", "split"])["patient"].nunique()
     assert pairs.to_dict() == {
         **{("site-1", split): n for split, n in (("train", 7), ("val", 1), ("test", 2))},
@@ -112,26 +120,26 @@ def test_a_missing_image_is_an_error_or_is_counted(tmp_path: Path) -> None:
     plan = write_tree(tmp_path)
     next(plan.images.rglob("00000002_000.png")).unlink()
     with pytest.raises(UserError, match=r"labels\.csv, line 4: .*1 of 40 images are missing"):
-        make_manifest("nih14", plan)
-    manifest, dropped = make_manifest("nih14", replaced(plan, skip_missing=True))
-    assert (len(manifest), dropped) == (39, {"no such image file": 1})
+        make(plan)
+    made = make(plan, skip_missing=True)
+    assert (len(made.manifest), made.dropped) == (39, {"no such image file": 1})
 
 
 def test_a_wrong_folder_of_images_is_said_once(tmp_path: Path) -> None:
     plan = write_tree(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="None of the 40 images"):
-        make_manifest("nih14", replaced(plan, images=tmp_path / "empty", skip_missing=True))
+        make(plan, images=tmp_path / "empty", skip_missing=True)
     with pytest.raises(UserError, match="There is no folder"):
-        make_manifest("nih14", replaced(plan, images=tmp_path / "gone"))
+        make(plan, images=tmp_path / "gone")
 
 
 def test_two_images_of_one_name_are_an_error(tmp_path: Path) -> None:
     plan = write_tree(tmp_path)
     image = next(plan.images.rglob("00000002_000.png"))
-    (plan.images / image.name).write_bytes(image.read_bytes())
-    with pytest.raises(UserError, match="Two images have one name"):
-        make_manifest("nih14", plan)
+    (plan.images / "images_003" / "images" / image.name).write_bytes(image.read_bytes())
+    with pytest.raises(UserError, match="two images have its name"):
+        make(plan)
 
 
 @pytest.mark.parametrize(
@@ -144,10 +152,10 @@ def test_two_images_of_one_name_are_an_error(tmp_path: Path) -> None:
 )
 def test_a_wrong_table_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     plan = write_tree(tmp_path)
-    plan.labels.write_text(plan.labels.read_text().replace(old, new))
+    plan.files["labels"].write_text(plan.files["labels"].read_text().replace(old, new))
     with pytest.raises(UserError, match=message) as caught:
-        read(plan.labels)
-    assert str(plan.labels) in str(caught.value)
+        read_labels(plan.files["labels"])
+    assert str(plan.files["labels"]) in str(caught.value)
 
 
 def test_findings_without_positives_or_labels_are_named(tmp_path: Path) -> None:
@@ -173,7 +181,7 @@ def test_every_reader_has_a_command(reader: str) -> None:
 
 def test_the_command_writes_a_manifest_and_prints_json_alone_to_stdout(tmp_path: Path) -> None:
     plan = write_tree(tmp_path)
-    arguments = ["nih14", "--labels", str(plan.labels), "--images", str(plan.images)]
+    arguments = ["nih14", "--labels", str(plan.files["labels"]), "--images", str(plan.images)]
     arguments += ["-o", str(plan.out), "--sites", "2", "--json"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
@@ -186,7 +194,7 @@ def test_the_command_writes_a_manifest_and_prints_json_alone_to_stdout(tmp_path:
 @pytest.mark.parametrize("split", ["70/30", "a/b/c", "0/50/50", "-1/1/1", "70/10/20/0", "inf/1/1"])
 def test_bad_shares_are_an_error(tmp_path: Path, split: str) -> None:
     plan = write_tree(tmp_path)
-    arguments = ["nih14", "--labels", str(plan.labels), "--images", str(plan.images)]
+    arguments = ["nih14", "--labels", str(plan.files["labels"]), "--images", str(plan.images)]
     result = CliRunner().invoke(app, [*arguments, "-o", str(plan.out), "--split", split])
     assert isinstance(result.exception, UserError)
     assert "70/10/20" in str(result.exception)
@@ -195,7 +203,7 @@ def test_bad_shares_are_an_error(tmp_path: Path, split: str) -> None:
 def test_the_check_command_counts_a_good_manifest_and_names_a_missing_image(
     tmp_path: Path,
 ) -> None:
-    manifest, _ = make_manifest("nih14", write_tree(tmp_path))
+    manifest = make(write_tree(tmp_path)).manifest
     good = CliRunner().invoke(app, ["check", str(manifest.path), "--json"])
     assert json.loads(good.stdout)["images"] == 40
     manifest.images[0].unlink()

@@ -1,14 +1,16 @@
 """NIH ChestX-ray14 (Wang et al., CVPR 2017): the official ``Data_Entry_2017*.csv``.
 
-One row an image; ``Finding Labels`` is ``No Finding`` or names joined by ``|``.
+One row an image; ``Finding Labels`` is ``No Finding`` or names joined by ``|``, and a finding that
+is not named is absent. The official lists say which images are for training and validation, and
+which for testing; without them patients are cut by ``--split``, as the LoRA study ("Less Could Be
+Better", arXiv 2401.12215) does with 70/10/20.
 """
-
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fedretune.data.readers import Reading
+from fedretune.data.readers import Reader, Reading, Request, Wanted
+from fedretune.data.readers.tables import read_rows, where_of
 from fedretune.errors import UserError
 from fedretune.findings import NIH14
 
@@ -16,45 +18,36 @@ _IMAGE, _LABELS, _PATIENT, _VIEW = "Image Index", "Finding Labels", "Patient ID"
 _NOTHING = "No Finding"
 
 
-def read(labels: Path) -> Reading:
+def read(request: Request) -> Reading:
     """Read NIH's own table; see `fedretune.data.readers.Reader`."""
-    rows = _rows(labels)
-    positive = np.zeros((len(rows), len(NIH14)), dtype=np.int8)
-    column = {finding: position for position, finding in enumerate(NIH14)}
-    for row, cell in enumerate(rows[_LABELS]):
-        for name in _findings(cell):
-            if name not in column:
-                raise UserError(
-                    f"{labels}, line {row + 2}: '{name}' is no finding of NIH ChestX-ray14. "
-                    f"Allowed: '{_NOTHING}', or of these, joined by '|': {', '.join(NIH14)}."
-                )
-            positive[row, column[name]] = 1
+    rows = read_rows(request.files["labels"], (_IMAGE, _LABELS, _PATIENT), (_VIEW,))
     table = pd.DataFrame({"image": rows[_IMAGE], "patient": rows[_PATIENT]})
     if _VIEW in rows:
         table["view"] = rows[_VIEW]
-    table[list(NIH14)] = positive
-    return Reading(table, list(range(2, len(rows) + 2)))
+    return Reading(pd.concat([table, _findings(rows)], axis=1))
 
 
-def _findings(cell: str) -> list[str]:
-    names = [name.strip().replace("_", " ") for name in cell.split("|")]
-    return [] if names == [_NOTHING] else names
-
-
-def _rows(labels: Path) -> pd.DataFrame:
-    try:
-        # index_col: the official file's rows may end in a comma that its header lacks.
-        rows = pd.read_csv(
-            labels, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False
-        )
-    except OSError as error:
-        raise UserError(f"Cannot read the labels {labels}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"Cannot read the labels {labels} as a table: {error}.") from error
-    for name in (_IMAGE, _LABELS, _PATIENT):
-        if name not in rows:
+def _findings(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return 1 or 0 for each finding. Each combination is parsed once: there are some 800."""
+    codes, cells = pd.factorize(rows[_LABELS])
+    combinations = [
+        [] if cell == _NOTHING else [name.strip().replace("_", " ") for name in cell.split("|")]
+        for cell in cells
+    ]
+    for code, names in enumerate(combinations):
+        if unknown := [name for name in names if name not in NIH14]:
             raise UserError(
-                f"{labels} lacks the column '{name}': it is not NIH's table (columns '{_IMAGE}', "
-                f"'{_LABELS}', '{_PATIENT}', and more)."
+                f"{where_of(rows)(int((codes == code).argmax()))}: '{unknown[0][:40]}' is no "
+                f"finding of NIH ChestX-ray14. Allowed: '{_NOTHING}', or of these, joined by '|': "
+                f"{', '.join(NIH14)}."
             )
-    return rows
+    positive = [[int(finding in names) for finding in NIH14] for names in combinations]
+    return pd.DataFrame(np.array(positive)[codes], columns=NIH14, index=rows.index)
+
+
+READER = Reader(
+    title="NIH ChestX-ray14 (NIH Clinical Center; nihcc.app.box.com/v/ChestXray-NIHCC)",
+    files=(Wanted("--labels", "Data_Entry_2017.csv or Data_Entry_2017_v2020.csv."),),
+    read=read,
+    example="--labels Data_Entry_2017.csv --images images/",
+)
