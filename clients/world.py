@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedretune.adaptors import Spec
+from fedretune.backbones import describe
 from fedretune.data.manifest import Manifest, check_images, load_manifest
 from fedretune.data.phantoms import default_manifest
-from fedretune.embeddings import Embeddings, Progress, embed_images, embed_prompts
+from fedretune.embeddings import Embeddings, Progress, embed_images, embed_prompts, no_prompts
 from fedretune.methods import Remedy
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.prompts import PromptSet, load_prompts
@@ -87,13 +88,7 @@ def make_world(config: RunConfig, sites: int, progress: Progress | None = None) 
     check_images(manifest)
     hospitals = build_scenario(config, manifest.table, manifest.findings, sites)
     prompt_set = load_prompts(config.prompts)
-    prompts = embed_prompts(
-        prompt_set,
-        manifest.findings,
-        config.backbone,
-        device=config.device,
-        allow_hub=config.allow_hub,
-    )
+    prompts = _prompts(config, prompt_set, manifest.findings)
     embeddings = embed_images(
         manifest,
         config.backbone,
@@ -112,6 +107,22 @@ def make_world(config: RunConfig, sites: int, progress: Progress | None = None) 
         prompts,
         config.spec(embeddings.info.dim, len(manifest.findings)),
         config.remedies(),
+    )
+
+
+def _prompts(
+    config: RunConfig, prompt_set: PromptSet, findings: tuple[str, ...]
+) -> PromptEmbeddings:
+    """Return the encoded prompts; a probe looks at none, so its backbone need not read any."""
+    probing = config.how.probe is not None
+    if probing and not describe(config.backbone, config.allow_hub).reads_text:
+        return no_prompts(findings, config.backbone)
+    return embed_prompts(
+        prompt_set,
+        findings,
+        config.backbone,
+        device=config.device,
+        allow_hub=config.allow_hub,
     )
 
 

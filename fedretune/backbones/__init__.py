@@ -1,21 +1,33 @@
 """Backbones: frozen vision-language models, by name.
 
-``phantom-clip`` comes with FedRETune; ``local-dir:/a/folder``, or the folder's path, is any
-open_clip folder on this machine; ``MODEL/TAG`` and ``hf-hub:ORG/REPO`` are open_clip's own names
-and need the internet, so they must be allowed. Light at import: a folder is described without
-torch, and `load_backbone` imports it.
+``phantom-clip`` comes with FedRETune; ``lite0-minilm`` is built here from two packages;
+``local-dir:/a/folder``, or the folder's path, is any open_clip folder on this machine,
+``biovil:/a/folder`` the BioViL pair's, ``vit-mrm:/a/file`` and ``vit-cxr-mae:/a/file`` are image
+towers alone; ``MODEL/TAG`` and ``hf-hub:ORG/REPO`` are open_clip's own names and need the
+internet, so they must be allowed. Light at import: a folder is described without torch, and
+`load_backbone` imports it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedretune.backbones.source import SHIPPED, find_source
+from fedretune.backbones.source import KINDS, SHIPPED, Source, find_source, fingerprint
+from fedretune.backbones.towers import LITE0_MINILM
 
 if TYPE_CHECKING:
     from fedretune.backbones.model import Backbone
 
-__all__ = ["SHIPPED", "BackboneInfo", "describe", "load_backbone"]
+__all__ = [
+    "KINDS",
+    "LITE0_MINILM",
+    "SHIPPED",
+    "BackboneInfo",
+    "describe",
+    "info_of",
+    "load_backbone",
+    "no_text",
+]
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,9 @@ class BackboneInfo:
     dim : int
         Length of a vector.
     preprocessing : str
-        Canonical JSON of open_clip's preprocessing: size, mean, std, interpolation, resizing.
+        Canonical JSON of what becomes of an image: size, mean, std, interpolation, resizing.
+    reads_text : bool
+        False for an image tower alone: no prompt can be encoded.
     """
 
     name: str
@@ -41,6 +55,7 @@ class BackboneInfo:
     fingerprint: str
     dim: int
     preprocessing: str
+    reads_text: bool = True
 
 
 def describe(name: str, allow_hub: bool = False) -> BackboneInfo:
@@ -52,9 +67,26 @@ def describe(name: str, allow_hub: bool = False) -> BackboneInfo:
         The name is unknown, its folder lacks config, weights or tokenizer, or it needs the
         internet and `allow_hub` is False.
     """
-    source = find_source(name, allow_hub)
+    return info_of(name, find_source(name, allow_hub))
+
+
+def info_of(name: str, source: Source) -> BackboneInfo:
+    """Return what the source behind `name` is; see `describe`."""
     return BackboneInfo(
-        name, source.folder, source.fingerprint(), source.dim, source.preprocessing()
+        name,
+        source.folder,
+        fingerprint(source),
+        source.dim,
+        source.preprocessing(),
+        source.reads_text,
+    )
+
+
+def no_text(name: str) -> str:
+    """Return the message for who wants prompts of a backbone that reads none."""
+    return (
+        f"The backbone '{name}' has no text tower, so nothing that needs prompts can use it. The "
+        "methods linear-probe and mlp-probe need none; for others take another backbone."
     )
 
 

@@ -80,11 +80,11 @@ def _loads(backbone: "Backbone") -> Check:
 
 
 def _tokenizer(backbone: "Backbone") -> Check:
-    from fedretune.backbones.model import vocabulary_size
+    from fedretune.backbones.open_clip_model import vocabulary_size
 
-    tokens = backbone.tokenizer(_PROMPTS)
+    tokens = backbone.towers.tokenizer(_PROMPTS)
     differ = bool((tokens[0] != tokens[1]).any())
-    detail = f"{vocabulary_size(backbone.tokenizer):,} tokens, context of {tokens.shape[1]}"
+    detail = f"{vocabulary_size(backbone.towers.tokenizer):,} tokens, context of {tokens.shape[1]}"
     return Check("tokenizer", differ, detail if differ else f"{detail}; it tells no prompts apart")
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fedretune.backbones.source import CONFIG, read_config
+from fedretune.backbones.open_clip_source import CONFIG, read_config
 from fedretune.errors import UserError
 from fedretune.paths import cache_folder
 

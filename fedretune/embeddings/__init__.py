@@ -7,11 +7,12 @@ from fedretune.embeddings.images import Embeddings, Progress, embed_images
 
 if TYPE_CHECKING:
     from fedretune.embeddings.prompts import embed_prompts as embed_prompts
+    from fedretune.embeddings.prompts import no_prompts as no_prompts
 
-__all__ = ["Embeddings", "Progress", "embed_images", "embed_prompts"]
+__all__ = ["Embeddings", "Progress", "embed_images", "embed_prompts", "no_prompts"]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "embed_prompts":  # it needs torch, which finding stored vectors does not
+    if name not in ("embed_prompts", "no_prompts"):  # they need torch, unlike finding vectors
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f"{__name__}.prompts").embed_prompts
+    return getattr(import_module(f"{__name__}.prompts"), name)

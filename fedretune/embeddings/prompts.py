@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from fedretune.backbones import describe, load_backbone
+from fedretune.backbones import describe, load_backbone, no_text
 from fedretune.errors import UserError
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.paths import cache_folder, writing
@@ -39,10 +39,13 @@ def embed_prompts(
     Raises
     ------
     UserError
-        The backbone's faults, or a cache that cannot be written.
+        The backbone's faults, one without a text tower among them, or a cache that cannot be
+        written.
     """
     names = tuple(findings)
     info = describe(backbone, allow_hub)
+    if not info.reads_text:
+        raise UserError(no_text(backbone))
     key = json.dumps([info.fingerprint, prompts.fingerprint, names], ensure_ascii=False)
     path = cache_folder() / "prompts" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
     tensors = _read(path)
@@ -55,6 +58,15 @@ def embed_prompts(
         }
         _write(path, tensors)
     return PromptEmbeddings(tensors["positive"], tensors["negative"], names)
+
+
+def no_prompts(findings: Sequence[str], backbone: str) -> PromptEmbeddings:
+    """Return what stands for the prompts where nothing looks at them: one of zeros a side.
+
+    The frozen model's scores are then all 0, which is what a backbone without text can say.
+    """
+    zeros = torch.zeros(len(findings), 1, describe(backbone).dim)
+    return PromptEmbeddings(zeros, zeros, tuple(findings))
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:

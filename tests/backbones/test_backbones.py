@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fedretune.backbones import describe, hub, load_backbone, source
+from fedretune.backbones import describe, hub, load_backbone, open_clip_source
 from fedretune.errors import UserError
 from tests.backbones.tiny import write_bert_folder, write_folder
 
@@ -143,9 +143,9 @@ def test_the_text_towers_config_is_part_of_the_fingerprint(bert: Path, tmp_path:
 def test_the_weights_are_those_that_open_clip_would_take(tmp_path: Path, count: int) -> None:
     from open_clip.factory import _find_checkpoint_in_dir
 
-    for name in source._WEIGHTS[-count:]:
+    for name in open_clip_source._WEIGHTS[-count:]:
         (tmp_path / name).touch()
-    assert str(source._weights(tmp_path)) == _find_checkpoint_in_dir(tmp_path)
+    assert str(open_clip_source._weights(tmp_path)) == _find_checkpoint_in_dir(tmp_path)
 
 
 def fails(name: str | Path, *messages: str) -> None:
