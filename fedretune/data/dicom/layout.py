@@ -1,0 +1,106 @@
+"""How a DICOM file stores its pixels, checked before one of them is decoded."""
+
+from dataclasses import dataclass
+
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from fedretune.data.dicom.header import integer, value
+from fedretune.data.refusal import RefusedError, check_size
+
+GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """DICOM's Image Pixel module (PS3.3, C.7.6.3), as far as it matters here.
+
+    Parameters
+    ----------
+    syntax : str
+        The transfer syntax's UID.
+    rows, columns : int
+    samples : int
+        1 for grey, 3 for colour.
+    allocated, stored : int
+        Bits a sample takes, and those of them that mean something: the low ones.
+    signed : bool
+    photometric : str
+        One of `GREY` or `COLOUR`.
+    planar : int
+        Whether colours are stored plane by plane.
+    """
+
+    syntax: str
+    rows: int
+    columns: int
+    samples: int
+    allocated: int
+    stored: int
+    signed: bool
+    photometric: str
+    planar: int
+
+    @property
+    def lowest(self) -> int:
+        """The lowest value that a sample can have."""
+        return -(2 ** (self.stored - 1)) if self.signed else 0
+
+
+def read_layout(dataset: Dataset) -> Layout:
+    """Read and check how the pixels are stored. Raises `RefusedError` naming what is not read."""
+    if "PixelData" not in dataset:
+        raise RefusedError("it holds no pixel data, or was cut short before its end")
+    frames = integer(dataset, "NumberOfFrames")
+    if frames is not None and frames > 1:
+        raise RefusedError(f"it holds {frames} frames; a radiograph is one")
+    layout = Layout(
+        syntax=_syntax(dataset),
+        rows=_needed(dataset, "Rows"),
+        columns=_needed(dataset, "Columns"),
+        samples=_needed(dataset, "SamplesPerPixel"),
+        allocated=_needed(dataset, "BitsAllocated"),
+        stored=_needed(dataset, "BitsStored"),
+        signed=_needed(dataset, "PixelRepresentation") == 1,
+        photometric=str(value(dataset, "PhotometricInterpretation")).strip(),
+        planar=integer(dataset, "PlanarConfiguration") or 0,
+    )
+    _check(layout, integer(dataset, "HighBit"))
+    return layout
+
+
+def _check(layout: Layout, high_bit: int | None) -> None:
+    check_size(layout.columns, layout.rows)
+    colours = {1: GREY, 3: COLOUR}.get(layout.samples, frozenset())
+    if layout.photometric not in colours:
+        raise RefusedError(
+            "its pixels are neither grey nor RGB (a palette, or an interpretation that does not "
+            f"fit its {layout.samples} samples a pixel)"
+        )
+    deepest = 16 if layout.samples == 1 else 8
+    if layout.allocated not in (8, 16) or not 1 < layout.stored <= min(layout.allocated, deepest):
+        raise RefusedError(
+            f"its samples have {layout.stored} of {layout.allocated} bits; read are up to 16 of 8 "
+            "or 16 bits for grey, and 8 for colour"
+        )
+    if high_bit is not None and high_bit != layout.stored - 1:
+        raise RefusedError("its samples do not stand in the lowest bits (HighBit)")
+
+
+def _needed(dataset: Dataset, tag: str) -> int:
+    number = integer(dataset, tag)
+    if number is None:
+        raise RefusedError(f"it lacks {tag}")
+    return number
+
+
+def _syntax(dataset: Dataset) -> str:
+    meta = getattr(dataset, "file_meta", None)
+    named = None if meta is None else value(meta, "TransferSyntaxUID")
+    if named is not None:
+        return str(named)
+    implicit, little = dataset.original_encoding
+    if not little:
+        return str(ExplicitVRBigEndian)
+    return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
