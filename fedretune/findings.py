@@ -20,3 +20,21 @@ NIH14 = (
 
 #: The five findings of the CheXpert competition, in the order that the precursor streams them.
 CHEXPERT5 = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+
+#: CheXpert's and MIMIC-CXR's labels (Irvin et al., AAAI 2019) in CheXpert's order, without their
+#: `No Finding`, which is the absence of the others.
+CHEXPERT13 = (
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)

@@ -137,7 +137,7 @@ def test_a_wrong_folder_of_images_is_said_once(tmp_path: Path) -> None:
 def test_two_images_of_one_name_are_an_error(tmp_path: Path) -> None:
     plan = write_tree(tmp_path)
     image = next(plan.images.rglob("00000002_000.png"))
-    (plan.images / "images_003" / "images" / image.name).write_bytes(image.read_bytes())
+    (plan.images / "images_001" / "images" / image.name).write_bytes(image.read_bytes())
     with pytest.raises(UserError, match="two images have its name"):
         make(plan)
 

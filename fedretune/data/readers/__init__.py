@@ -16,7 +16,11 @@ if TYPE_CHECKING:  # the command line lists readers and must not wait for pandas
 
 #: Name: where the `Reader` is, and what it reads. A `Reader`'s file may import what it likes.
 _KNOWN = {
+    "chexpert": ("chexpert", "CheXpert: train.csv, valid.csv, a test list where you have one"),
     "nih14": ("nih14", "NIH ChestX-ray14: Data_Entry_2017.csv and its PNG images"),
+    "mimic-cxr": ("mimic_cxr", "MIMIC-CXR-JPG: split, metadata, chexpert or negbio labels"),
+    "padchest": ("padchest", "PadChest: its table of label lists"),
+    "csv": ("own_table", "A table of your own: name its columns and its words"),
 }
 READERS = Registry(
     "reader",
@@ -104,6 +108,11 @@ class Request:
     def text(self, key: str) -> str:
         """Return the value of an option that is a text."""
         return str(self.options[key])
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return the values of an option that may be given several times."""
+        values = self.options[key]
+        return values if isinstance(values, tuple) else ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,6 +90,10 @@ def make_manifest(name: str, plan: Plan) -> Made:
 
 
 def _request(reader: Reader, plan: Plan, root: Root, folder: Path) -> Request:
+    for key in plan.files:
+        one_of("file of the data set", key, (wanted.key for wanted in reader.files))
+    for key in plan.options:
+        one_of("option of the reader", key, (option.key for option in reader.options))
     for wanted in reader.files:
         if wanted.key in plan.files and not plan.files[wanted.key].exists():
             raise UserError(f"There is no {plan.files[wanted.key]} ({wanted.option}).")

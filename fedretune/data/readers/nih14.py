@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fedretune.data.readers import Reader, Reading, Request, Wanted
-from fedretune.data.readers.tables import read_rows, where_of
+from fedretune.data.readers.tables import read_lines, read_rows, where_of
 from fedretune.errors import UserError
 from fedretune.findings import NIH14
 
@@ -24,7 +24,35 @@ def read(request: Request) -> Reading:
     table = pd.DataFrame({"image": rows[_IMAGE], "patient": rows[_PATIENT]})
     if _VIEW in rows:
         table["view"] = rows[_VIEW]
-    return Reading(pd.concat([table, _findings(rows)], axis=1))
+    listed = _official_splits(table["image"], request)
+    if listed is None:
+        return Reading(pd.concat([table, _findings(rows)], axis=1))
+    known = listed.notna()
+    table = pd.concat([table.assign(split=listed), _findings(rows)], axis=1)[known]
+    others = int((~known).sum())
+    return Reading(table, {"in neither official list": others} if others else {})
+
+
+def _official_splits(images: "pd.Series[str]", request: Request) -> "pd.Series[str] | None":
+    """Return "test" where the official list says so, "" (train or val) where the other one does.
+
+    Raises
+    ------
+    UserError
+        One list is given without the other; an image is in both; neither list knows any image.
+    """
+    paths = [request.files.get(name) for name in ("train-val-list", "test-list")]
+    if paths == [None, None]:
+        return None
+    if paths[0] is None or paths[1] is None:
+        raise UserError("--train-val-list and --test-list go together: give both, or none.")
+    train_val, test = (read_lines(path) for path in paths if path)
+    if both := train_val & test:
+        raise UserError(f"{paths[1]}: {len(both):,} images are in {paths[0]} too.")
+    splits = images.map({**dict.fromkeys(train_val, ""), **dict.fromkeys(test, "test")})
+    if not splits.notna().any():
+        raise UserError(f"{paths[0]} and {paths[1]} name none of the images of the labels' file.")
+    return splits
 
 
 def _findings(rows: pd.DataFrame) -> pd.DataFrame:
@@ -47,7 +75,13 @@ def _findings(rows: pd.DataFrame) -> pd.DataFrame:
 
 READER = Reader(
     title="NIH ChestX-ray14 (NIH Clinical Center; nihcc.app.box.com/v/ChestXray-NIHCC)",
-    files=(Wanted("--labels", "Data_Entry_2017.csv or Data_Entry_2017_v2020.csv."),),
+    files=(
+        Wanted("--labels", "Data_Entry_2017.csv or Data_Entry_2017_v2020.csv."),
+        Wanted("--train-val-list", "train_val_list.txt: its patients are cut by --split.", False),
+        Wanted("--test-list", "test_list.txt: the official test set.", False),
+    ),
     read=read,
-    example="--labels Data_Entry_2017.csv --images images/",
+    example="--labels Data_Entry_2017_v2020.csv --images images/ --train-val-list "
+    "train_val_list.txt --test-list test_list.txt -o nih14.csv",
+    images=Wanted("--images", "The folder that its PNG images are in, at any depth."),
 )

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
@@ -15,6 +16,9 @@ from fedretune.errors import UserError
 
 #: The largest table that is read, once unpacked: ten times the largest of a public data set.
 MAX_BYTES = 2**30
+
+#: Letters beyond ASCII, as UTF-8 has them; in Latin-1 they are pairs such as `Ã¤`, no words.
+_MULTIBYTE = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
 
 _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
@@ -56,13 +60,33 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(path: Path, content: bytes, encoding: str) -> str:
-    """Return text without its byte order mark. Raises `UserError` naming the line."""
+    """Return text without its byte order mark.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    content : bytes
+    encoding : str
+        ``utf-8``, ``latin-1``, or ``auto``: Latin-1 where it is not UTF-8.
+
+    Raises
+    ------
+    UserError
+        The line where a character is of another encoding; with ``auto``, of a file that is partly
+        UTF-8.
+    """
+    if encoding == "latin-1":
+        return content.decode("latin-1")
     try:
-        return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if encoding == "auto" and not _MULTIBYTE.search(content):
+            return content.decode("latin-1")
+        others = "" if encoding == "utf-8" else ", while others of the file are"
         raise UserError(
-            f"{path}, line {_line(content, error.start)}: a character is not {encoding}. Save the "
-            "file as UTF-8."
+            f"{path}, line {_line(content, error.start)}: a character is not UTF-8{others}. Save "
+            "the file as UTF-8."
         ) from error
 
 
@@ -83,6 +107,12 @@ def parse_rows(
     if repeated := [name for name in wanted if names.count(name) > 1]:
         raise UserError(f"{path}: the column '{repeated[0]}' is there twice; rename or drop one.")
     return _frame(path, rows, names, wanted)
+
+
+def read_lines(path: Path) -> set[str]:
+    """Return the lines of a list of names, such as NIH's, stripped. Raises `UserError`."""
+    text = decode(path, read_bytes(path), "utf-8")
+    return {line.strip() for line in text.splitlines() if line.strip()}
 
 
 def header_of(path: Path, text: str, separator: str) -> list[str]:
