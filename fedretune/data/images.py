@@ -100,8 +100,7 @@ def _refused(path: str | Path, reason: str) -> UserError:
 
 
 def _decode_picture(content: bytes) -> Image.Image:
-    # It is refused below, in our words.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # they name no file; ours do
     with Image.open(BytesIO(content), formats=_FORMATS) as image:
         check_size(*image.size)
         if getattr(image, "is_animated", False):
