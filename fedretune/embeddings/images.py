@@ -1,45 +1,29 @@
 """Encoding the images of a manifest, each once."""
 
-import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedretune.backbones import BackboneInfo, describe, load_backbone
-from fedretune.data.images import decode_image, read_image
 from fedretune.data.manifest import Manifest
+from fedretune.embeddings import ahead
+from fedretune.embeddings.ahead import Prepared
 from fedretune.embeddings.store import Vectors, VectorStore, open_store
 from fedretune.errors import UserError
-from fedretune.hashing import file_digests
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from fedretune.backbones.model import Backbone
 
 #: Called with the images done and the images asked for.
 Progress = Callable[[int, int], None]
 
-_BATCH = 64
-_CHUNK = 1024  # files hashed, then encoded: few enough to be in memory still the second time
-_THREADS = 4  # that decode ahead of the encoder
-_AHEAD = 2 * _BATCH  # images decoded and not yet encoded
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A decoded image, ready for the encoder: its place in the chunk, digest and tensor."""
-
-    place: int
-    digest: bytes
-    tensor: "Tensor"
+#: Images a batch: on a GPU, writing a batch to the disk must not take long beside encoding it.
+_BATCH, _BATCH_GPU = 64, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,91 +88,84 @@ def embed_images(
     store = open_store(info)
     wanted = np.arange(len(manifest)) if rows is None else np.asarray(rows, dtype=np.int64)
     found = np.empty(len(wanted), dtype=np.int64)
+    tell = _Teller(progress, len(wanted))
     load = cache(lambda: load_backbone(backbone, device, allow_hub))
     encoded = 0
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK].tolist()
-        digests = _digests(manifest, chunk)
-        for batch, new in _encode_missing(manifest, chunk, digests, store, load):
-            for prepared in batch:
-                digests[prepared.place] = prepared.digest
-            encoded += new
-            if progress:
-                progress(start + batch[-1].place, len(wanted))
-        found[start : start + len(chunk)] = [store.index()[digest] for digest in digests]
-        if progress:
-            progress(start + len(chunk), len(wanted))
+    missing = _look_up(manifest, wanted, store, found, tell)
+    for batch in _batches(manifest, wanted, missing, load):
+        encoded += store.add([image.digest for image in batch], _encoder(load(), batch))
+        index = store.index()
+        found[[image.place for image in batch]] = [index[image.digest] for image in batch]
+        tell.done(batch[-1].place + 1)
+    tell.done(len(wanted))
     return Embeddings(store.vectors(), found, info, encoded)
 
 
-def _digests(manifest: Manifest, rows: Sequence[int]) -> list[bytes]:
-    paths = [manifest.images[row] for row in rows]
-    try:
-        return file_digests(paths)
-    except OSError as error:
-        message = f"Cannot read the image {error.filename}: {error.strerror}."
-        lines = [manifest.where(row) for row in rows if str(manifest.images[row]) == error.filename]
-        raise UserError(": ".join([*lines[:1], message])) from error
+class _Teller:
+    """Tells the progress, which never goes back, of two who each know a part of it."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._told = progress, total, -1
+
+    def done(self, count: int) -> None:
+        if self._progress and count > self._told:
+            self._told = count
+            self._progress(count, self._total)
 
 
-def _encode_missing(
+def _look_up(
     manifest: Manifest,
-    rows: Sequence[int],
-    digests: Sequence[bytes],
+    wanted: NDArray[np.int64],
     store: VectorStore,
-    load: Callable[[], "Backbone"],
-) -> Iterator[tuple[list[Prepared], int]]:
-    """Store what the store lacks; yield each batch and how many of it were new to the store."""
-    known = store.index()
-    missing = [place for place, digest in enumerate(digests) if digest not in known]
-    if not missing:
+    found: NDArray[np.int64],
+    tell: _Teller,
+) -> Iterator[int]:
+    """Fill `found` with what the store has; yield the places of what it lacks."""
+    pending = False
+    for start, digests in ahead.digests(manifest, wanted):
+        index = store.index()
+        rows = np.array([index.get(digest, -1) for digest in digests], dtype=np.int64)
+        found[start : start + len(rows)] = rows
+        lacking = (start + np.flatnonzero(rows < 0)).tolist()
+        pending = pending or bool(lacking)
+        if not pending:
+            tell.done(start + len(rows))
+        yield from lacking
+
+
+def _batches(
+    manifest: Manifest,
+    wanted: NDArray[np.int64],
+    missing: Iterator[int],
+    load: "Callable[[], Backbone]",
+) -> Iterator[list[Prepared]]:
+    """Yield batches of prepared images. Loads no backbone where nothing is missing."""
+    first = next(missing, None)
+    if first is None:
         return
     model = load()
+    size = _BATCH_GPU if model.device.type == "cuda" else _BATCH
 
     def prepare(place: int) -> Prepared:
-        return _prepare(manifest, rows[place], place, model)
+        return ahead.prepare(manifest, int(wanted[place]), place, model)
 
-    for batch in _batches(prepare, missing):
-
-        def encode(positions: list[int], batch: list[Prepared] = batch) -> NDArray[np.float16]:
-            return _encode(model, [batch[position] for position in positions])
-
-        yield batch, store.add([prepared.digest for prepared in batch], encode)
+    yield from ahead.batches(prepare, chain([first], missing), size)
 
 
-def _prepare(manifest: Manifest, row: int, place: int, model: "Backbone") -> Prepared:
-    """Read and decode one image. Its digest is taken anew, of the very bytes that are decoded."""
-    path = manifest.images[row]
-    try:
-        content = read_image(path)
-        tensor = model.preprocess(decode_image(content, path))
-    except UserError as error:
-        raise UserError(f"{manifest.where(row)}: {error}") from error
-    return Prepared(place, hashlib.sha256(content).digest(), tensor)
-
-
-def _batches(prepare: Callable[[int], Prepared], places: Sequence[int]) -> Iterator[list[Prepared]]:
-    """Yield batches in the order of `places`, prepared by threads a little ahead of their use."""
-    pool = ThreadPoolExecutor(_THREADS)
-    try:
-        queue = iter(places)
-        ahead = deque(pool.submit(prepare, place) for place in islice(queue, _AHEAD))
-        while ahead:
-            batch = [ahead.popleft().result() for _ in range(min(_BATCH, len(ahead)))]
-            ahead.extend(pool.submit(prepare, place) for place in islice(queue, len(batch)))
-            yield batch
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _encode(model: "Backbone", batch: list[Prepared]) -> NDArray[np.float16]:
+def _encoder(
+    model: "Backbone", batch: Sequence[Prepared]
+) -> Callable[[list[int]], NDArray[np.float16]]:
+    """Return what encodes those images of a batch that stand at the positions asked for."""
     import torch
 
-    vectors = model.encode_images(torch.stack([prepared.tensor for prepared in batch]))
-    half = vectors.to(torch.float16)
-    if not bool(torch.isfinite(half).all()):
-        raise UserError(
-            f"The backbone '{model.info.name}' gives vectors that are no finite float16 numbers: "
-            "its weights are broken, or not meant for this preprocessing."
-        )
-    return half.numpy()
+    def encode(positions: list[int]) -> NDArray[np.float16]:
+        tensors = torch.stack([batch[position].tensor for position in positions])
+        half = model.encode_images(tensors).to(torch.float16)
+        if not bool(torch.isfinite(half).all()):
+            raise UserError(
+                f"The backbone '{model.info.name}' gives vectors that are no finite float16 "
+                "numbers: its weights are broken, or not meant for this preprocessing."
+            )
+        return half.numpy()
+
+    return encode

@@ -15,7 +15,7 @@ from PIL import Image
 from fedretune.backbones import describe, load_backbone
 from fedretune.data.images import open_image
 from fedretune.data.manifest import Manifest, load_manifest, write_manifest
-from fedretune.embeddings import embed_images, images
+from fedretune.embeddings import ahead, embed_images, images
 from fedretune.errors import UserError
 from tests.backbones.tiny import write_folder
 
@@ -143,7 +143,7 @@ def test_a_killed_run_continues_where_it_stopped(
 def test_progress_ends_at_the_number_asked_for(
     manifest: Manifest, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "_CHUNK", 4)
+    monkeypatch.setattr(ahead, "_CHUNK", 4)
     for encoded in (10, 0):
         steps: list[tuple[int, int]] = []
         embeddings = embed_images(manifest, backbone, progress=recorder(steps))
@@ -161,7 +161,7 @@ def test_a_file_replaced_between_hashing_and_decoding_is_filed_under_its_own_byt
     manifest: Manifest, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stale = [hashlib.sha256(b"older").digest() for _ in range(10)]
-    monkeypatch.setattr(images, "file_digests", lambda paths: stale[: len(paths)])
+    monkeypatch.setattr(ahead, "file_digests", lambda paths: stale[: len(paths)])
     racing = embed_images(manifest, backbone).take(range(10))
     monkeypatch.undo()
     monkeypatch.setenv("FEDRETUNE_CACHE", str(manifest.path.parent / "cache"))
