@@ -12,6 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 
 from clients.site import Site
 from fedretune import wire
+from fedretune.compression import UnsoundError
 from fedretune.errors import UserError
 from fedretune.evaluation import BINS
 
@@ -31,7 +32,7 @@ def guarded(open_site: Callable[[Context], Site]) -> Callable[[Message, Context,
         except UserError as error:
             log.error("%s", error)
             content = _refusal(error.public)
-        except wire.WireError as error:
+        except (wire.WireError, UnsoundError) as error:
             log.error("The reply was stopped: %s", error)
             content = _refusal(f"the site's guard stopped the reply: {error}")
         except Exception:
@@ -47,7 +48,11 @@ def _schema(message_type: str, site: Site) -> wire.Schema:
     findings, experiences = len(world.scenario.findings), world.scenario.experiences
     schemas = {
         "query": wire.HANDSHAKE,
-        "train": wire.train_schema(world.adaptor, world.config.counted(findings)),
+        "train": wire.train_schema(
+            world.adaptor,
+            world.config.counted(findings),
+            world.config.compression_of(world.adaptor),
+        ),
         "evaluate.coarse": wire.coarse_schema(findings),
         "evaluate.histograms": wire.histogram_schema(experiences, findings, BINS),
     }

@@ -1,7 +1,8 @@
 """What a site remembers from one experience to the next, on its own disk.
 
-A snapshot is written when an experience begins and when it ends, and never changed: a round that
-is repeated after a kill reads the same memory and writes the same bytes.
+A snapshot is written when an experience begins and when it ends, and after a round in which an
+update was compressed. A round that is repeated after a kill reads the same memory, for it reads
+what was written before it, and writes the same bytes.
 """
 
 from dataclasses import dataclass
@@ -9,9 +10,13 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save
 
+from fedretune.compression import Vector
 from fedretune.errors import UserError
 from fedretune.methods.method import Memory
 from fedretune.paths import writing
+
+#: Residuals that are kept: as many rounds as a resumed run may repeat, and more.
+KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class SiteMemory:
         UserError
             The run's name, which a server sent, is not one folder's name.
         """
-        if not run or run != Path(run).name:
+        if run in ("", "..") or run != Path(run).name:
             raise UserError(f"The server calls the run '{run}', which is no folder's name.")
         return cls(Path(root).expanduser() / run / "memory" / site.replace("/", "-"))
 
@@ -54,8 +59,30 @@ class SiteMemory:
         """Keep the memory that an experience leaves."""
         self._write(experience, "ended", memory)
 
+    def residual(self, experience: int, round_: int) -> Vector | None:
+        """Return what the last update before this round left unsent; None if there was none."""
+        earlier = [path for path in self._residuals() if path < self._residual(experience, round_)]
+        return load_file(earlier[-1])["residual"] if earlier else None
+
+    def keep_residual(self, experience: int, round_: int, residual: Vector) -> None:
+        """Keep what the update of this round leaves unsent, and forget what is long past."""
+        path = self._residual(experience, round_)
+        self._save(path, {"residual": residual})
+        # Later ones are of a run that was killed, and are written again.
+        for old in [each for each in self._residuals() if each <= path][:-KEPT]:
+            old.unlink()
+
+    def _residual(self, experience: int, round_: int) -> Path:
+        return self.folder / f"residual-{experience:04}-{round_:05}.safetensors"
+
+    def _residuals(self) -> list[Path]:
+        return sorted(self.folder.glob("residual-*.safetensors"))
+
     def _write(self, experience: int, which: str, memory: Memory) -> None:
-        with writing(self._path(experience, which)) as file:
+        self._save(self._path(experience, which), memory)
+
+    def _save(self, path: Path, memory: Memory) -> None:
+        with writing(path) as file:
             file.write(save(dict(memory)))
 
     def _path(self, experience: int, which: str) -> Path:

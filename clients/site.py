@@ -62,11 +62,12 @@ class Site:
         experience, round_ : int
             Where the run is.
         memory : SiteMemory
-            What the method's remedies remember, read and written here.
+            What the method's remedies remember and what was left unsent, read and written here.
 
         Returns
         -------
-        The arrays of a training reply, by record, among them the trained adaptor; and its scalars.
+        The arrays of a training reply, by record, among them the trained adaptor or, compressed,
+        what was changed in it; and its scalars.
         """
         world, config = self.world, self.world.config
         visit = self._visit(arrays, experience)
@@ -90,10 +91,21 @@ class Site:
             "num-examples": images,
             "loss": result.loss,
         }
-        records: dict[str, Arrays] = {"adaptor": to_arrays(visit.model)}
+        records = self._outgoing(arrays, to_arrays(visit.model), (experience, round_), memory)
         if config.averaging == "positives":
             records["counts"] = {"positives": positives.numpy().astype(np.uint32)}
         return records, metrics
+
+    def _outgoing(
+        self, start: Arrays, trained: Arrays, where: tuple[int, int], memory: SiteMemory
+    ) -> dict[str, Arrays]:
+        """Return the record of the trained adaptor, or of its update where that is compressed."""
+        compression = self.world.config.compression_of(self.world.adaptor)
+        if compression is None:
+            return {"adaptor": trained}
+        update, residual = compression.compress(start, trained, memory.residual(*where))
+        memory.keep_residual(*where, residual)
+        return {"update": update}
 
     def _visit(self, arrays: Arrays, experience: int) -> Visit:
         """Return the images, labels and adaptor that this site trains at a step."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedretune.adaptors import Spec
+from fedretune.compression import Compression
 from fedretune.evaluation import COARSE_BINS, RULES
 
 Scalar = int | float | str
@@ -36,7 +37,7 @@ MAX_ITEMS = 1000
 
 _COUNTS = ("uint16", "uint32", "uint64")
 #: The dtypes that are read at all.
-_DTYPES = ("float32", *_COUNTS)
+_DTYPES = ("float32", *_COUNTS, "float16", "int8", "uint8")
 
 
 class WireError(ValueError):
@@ -82,14 +83,19 @@ HANDSHAKE = Schema(
 )
 
 
-def train_schema(adaptor: Spec, counted: int = 0) -> Schema:
+def train_schema(
+    adaptor: Spec, counted: int = 0, compression: Compression | None = None
+) -> Schema:
     """Return what a training reply holds: the adaptor's tensors and four numbers.
 
-    Where averaging needs them, also how many positives there are of each of `counted` findings.
+    With a compression, an encoded update in the adaptor's place. Where averaging needs them, also
+    how many positives there are of each of `counted` findings.
     """
-    tensors = {name: Tensor(shape, (dtype,)) for name, (shape, dtype) in adaptor.tensors().items()}
     metrics = {**_POSITION, "num-examples": int, "loss": float}
-    arrays = {"adaptor": tensors}
+    record, sent = ("update", compression) if compression else ("adaptor", adaptor)
+    arrays = {
+        record: {name: Tensor(shape, (dtype,)) for name, (shape, dtype) in sent.tensors().items()}
+    }
     if counted:
         arrays["counts"] = {"positives": Tensor((counted,), _COUNTS)}
     return Schema(arrays=arrays, scalars={"metrics": metrics})

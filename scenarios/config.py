@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedretune.adaptors import AdaptorSpec, Spec
+from fedretune.compression import Compression, compression_of
 from fedretune.errors import UserError, one_of
 from fedretune.methods import Method, Remedy, method_of, remedies_of
 
@@ -96,6 +97,8 @@ class RunConfig(_Table):
     workers: Annotated[int, Field(ge=0)] = 0
     averaging: Literal["examples", "positives"] = "examples"
     stream_mean: bool = False
+    compression: str = "none"
+    compression_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     adaptor: AdaptorConfig = AdaptorConfig()
@@ -118,7 +121,8 @@ class RunConfig(_Table):
             _fill(given, load_recipe(recipe))
         _fill(given, method_of(str(given["method"])).settings)
         config = _validated(given)
-        config.spec(dim=1, findings=1)  # methods and adaptors have their own lists of names
+        # Methods, adaptors and compressions have their own lists of names.
+        config.compression_of(config.spec(dim=1, findings=1))
         if config.participation < 1:
             _check_participation(config)
         return config
@@ -140,6 +144,10 @@ class RunConfig(_Table):
     def counted(self, findings: int) -> int:
         """Return of how many findings a training reply tells the positives: all or none."""
         return findings if self.averaging == "positives" else 0
+
+    def compression_of(self, adaptor: Spec) -> Compression | None:
+        """Return how an adaptor's updates are compressed, or None. Raises `UserError`."""
+        return compression_of(self.compression, adaptor, self.compression_share)
 
     def remedies(self) -> tuple[Remedy, ...]:
         """Return the method's remedies, with their strengths."""

@@ -13,6 +13,7 @@ from flwr.app import RecordDict
 
 from fedretune import wire
 from fedretune.adaptors import Spec, build, from_arrays, to_arrays
+from fedretune.compression import UnsoundError
 from fedretune.errors import UserError
 from fedretune.evaluation import BINS, bin_edges
 from fedretune.methods.method import Order
@@ -20,7 +21,7 @@ from fedretune.seeds import derive_seed
 from scenarios import RunConfig, taught
 from server.aggregation import WeightedMean
 from server.along import begun, settled
-from server.federation import Federation, Terms, content_of
+from server.federation import Federation, Reply, Terms, content_of
 from server.folder import RunFolder
 from server.models import GLOBAL, Arrays, Models, flatten
 from server.record import record
@@ -109,21 +110,39 @@ class Stream:
             return models
         by_finding = self.spec.by_finding if self.config.averaging == "positives" else ()
         mean, tally, own = WeightedMean(by_finding), Tally(), dict[str, Arrays]()
-        schema = wire.train_schema(self.spec, self.config.counted(len(self.terms.findings)))
+        for site, reply, adaptor in self._trained(step, models, asked):
+            examples = tally.add(reply.scalars["metrics"])
+            if self.config.how.arrangement == "local":
+                own[site] = adaptor
+            else:
+                counts = reply.arrays.get("counts", {})
+                mean.add(adaptor, examples, counts.get("positives"))
+        self._check_quorum(tally.sites, len(asked), step)
+        self._tell_round(step, tally, len(asked))
+        return {**models, **(own or {GLOBAL: mean.result()})}
+
+    def _trained(
+        self, step: Step, models: Models, asked: Sequence[str]
+    ) -> Iterator[tuple[str, Reply, Arrays]]:
+        """Yield each sound reply of a round with its adaptor; list every site's status."""
+        compression = self.config.compression_of(self.spec)
+        counted = self.config.counted(len(self.terms.findings))
+        schema = wire.train_schema(self.spec, counted, compression)
         where = (step.experience, step.round)
         for site, reply in self.federation.ask(
             "train", asked, self._content(step, models), schema, *where
         ):
+            try:
+                adaptor = (
+                    compression.restore(models.get(site, models[GLOBAL]), reply.arrays["update"])
+                    if compression
+                    else reply.arrays["adaptor"]
+                )
+            except UnsoundError as error:
+                self.folder.site(site, *where, "quarantined", str(error))
+                continue
             self.folder.site(site, *where, "trained", "")
-            examples = tally.add(reply.scalars["metrics"])
-            if self.config.how.arrangement == "local":
-                own[site] = reply.arrays["adaptor"]
-            else:
-                counts = reply.arrays.get("counts", {})
-                mean.add(reply.arrays["adaptor"], examples, counts.get("positives"))
-        self._check_quorum(tally.sites, len(asked), step)
-        self._tell_round(step, tally, len(asked))
-        return {**models, **(own or {GLOBAL: mean.result()})}
+            yield site, reply, adaptor
 
     def _asked(self, step: Step) -> list[str]:
         """Return the sites that train in a round: of those with images, the share that takes part.
