@@ -20,6 +20,9 @@ _KNOWN = {
     "nih14": ("nih14", "NIH ChestX-ray14: Data_Entry_2017.csv and its PNG images"),
     "mimic-cxr": ("mimic_cxr", "MIMIC-CXR-JPG: split, metadata, chexpert or negbio labels"),
     "padchest": ("padchest", "PadChest: its table of label lists"),
+    "rsna": ("rsna", "RSNA Pneumonia Detection Challenge: stage 2 labels and DICOM images"),
+    "vindr": ("vindr", "VinDr-CXR: image labels of the radiologists and DICOM images"),
+    "dicom": ("dicom_folder", "A folder of DICOM files, and perhaps a table of labels"),
     "csv": ("own_table", "A table of your own: name its columns and its words"),
 }
 READERS = Registry(

@@ -72,7 +72,7 @@ def chexpert_labels(rows: pd.DataFrame, blank: str) -> pd.DataFrame:
 
 def key_of(rows: pd.DataFrame, columns: Sequence[str]) -> "pd.Index[str]":
     """Return the columns joined into one key a row."""
-    cells = (rows[name] for name in columns)
+    cells = (rows[name].tolist() for name in columns)
     return pd.Index(["/".join(parts) for parts in zip(*cells, strict=True)])
 
 

@@ -15,6 +15,10 @@ from fedretune.errors import UserError
 _UNSAFE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|[\x00-\x1f\x7f]"
 
 
+#: What `normpath` would take out.
+_ODD = r"^$|//|/$|(?:^|/)\.(?:/|$)"
+
+
 class Root:
     """The folder that a data set's images are in.
 
@@ -57,7 +61,10 @@ class Root:
                 f"{where(int(unsafe.argmax()))}: the image's path is absolute, goes up ('..') or "
                 f"has a control character. Give it relative to {self.path}."
             )
-        paths = [posixpath.normpath(name) for name in names]
+        paths = [
+            posixpath.normpath(name) if odd else name
+            for name, odd in zip(names.tolist(), names.str.contains(_ODD, regex=True), strict=True)
+        ]
         there = [self.holds(path, where, row) for row, path in enumerate(paths)]
         bare = {
             path: row
@@ -72,7 +79,7 @@ class Root:
     def holds(self, path: str, where: Where, row: int) -> bool:
         """Return whether a relative path names a file. Raises `UserError` where it leads out."""
         folder, _, name = path.rpartition("/")
-        file = posixpath.join(self._resolved(folder), name)
+        file = f"{self._resolved(folder)}/{name}"
         try:
             mode = os.lstat(file).st_mode
             if stat.S_ISLNK(mode):
@@ -135,8 +142,8 @@ class Root:
         """Return a folder's real path, of which each part is looked at once."""
         if folder not in self._real:
             parent, _, name = folder.rpartition("/")
-            real = posixpath.join(self._resolved(parent), name)
-            self._real[folder] = os.path.realpath(real) if Path(real).is_symlink() else real
+            real = f"{self._resolved(parent)}/{name}"
+            self._real[folder] = os.path.realpath(real) if _is_link(real) else real
         return self._real[folder]
 
 
@@ -144,4 +151,11 @@ def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
     try:
         return entry.is_dir(follow_symlinks=follow_links)
     except OSError:  # links in a circle
+        return False
+
+
+def _is_link(path: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError:  # no such folder
         return False

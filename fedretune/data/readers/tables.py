@@ -124,7 +124,8 @@ def header_of(path: Path, text: str, separator: str) -> list[str]:
 def _frame(
     path: Path, rows: Iterator[tuple[int, list[str]]], names: list[str], wanted: list[str]
 ) -> pd.DataFrame:
-    pick = itemgetter(*(names.index(name) for name in wanted), len(names))
+    places = [names.index(name) for name in wanted]
+    pick = itemgetter(*places, places[0])  # of two or more, so that it gives a tuple
     width, lines, picked = len(names), [], []
     for line, row in rows:
         # The official table of NIH ends rows in a comma that its header may lack.
@@ -134,15 +135,13 @@ def _frame(
                 "contains a separator needs quotes."
             )
         lines.append(line)
-        picked.append(pick([*row[:width], ""]))
+        picked.append(pick(row))
     if not lines:
         raise UserError(f"{path} has no rows below its header.")
-    places = pd.MultiIndex.from_arrays(
-        [pd.Categorical([str(path)]).repeat(len(lines)), lines], names=("file", "line")
-    )
-    frame = pd.DataFrame(picked, columns=[*wanted, ""], dtype=str, index=places)
-    stripped: pd.DataFrame = frame[wanted].apply(lambda column: column.str.strip())
-    return stripped
+    index = pd.MultiIndex.from_arrays([[str(path)] * len(lines), lines], names=("file", "line"))
+    cells = dict(zip(wanted, zip(*picked, strict=True), strict=False))
+    columns = {name: pd.Series(cells[name], dtype=str).str.strip() for name in wanted}
+    return pd.DataFrame(columns).set_index(index)
 
 
 def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
