@@ -52,12 +52,16 @@ class Case:
         What it is held against, where there is such a thing.
     facts : mapping
         What else the row wants to be written down; filled while it is measured, if it likes.
+    repeats : int | None
+        Samples a side where one takes so long that it is not warmed up and not taken as often
+        as those of other rows.
     """
 
     unit: str
     a: Side
     b: Side | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    repeats: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ class Result:
 def measure(name: str, case: Case, repeats: int) -> Result:
     """Measure a row: each side once to warm up, which does not count, then a, b, a, b, ...
 
+    A row that says how often is taken so, and not warmed up.
+
     Parameters
     ----------
     name : str
@@ -106,10 +112,11 @@ def measure(name: str, case: Case, repeats: int) -> Result:
         Samples a side, at least 1.
     """
     sides = [case.a] if case.b is None else [case.a, case.b]
-    for side in sides:
-        side.measure()
+    if case.repeats is None:
+        for side in sides:
+            side.measure()
     samples: list[list[Sample]] = [[] for _ in sides]
-    for _ in range(repeats):
+    for _ in range(case.repeats or repeats):
         for side, found in zip(sides, samples, strict=True):
             found.append(side.measure())
     done = [

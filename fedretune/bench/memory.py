@@ -25,6 +25,12 @@ def peak_mib() -> float:
     return mib_of(resource.getrusage(resource.RUSAGE_SELF))
 
 
+def resident_mib() -> float:
+    """Return the resident memory now, in MiB, and forget the peak before; see `reset_peak`."""
+    reset_peak()
+    return peak_mib()
+
+
 def mib_of(usage: resource.struct_rusage) -> float:
     """Return ``ru_maxrss`` in MiB."""
     return usage.ru_maxrss * _UNIT / 2**20

@@ -20,6 +20,13 @@ class Scale:
         Patients of the made world of `simulate` and `second-start`.
     experiences : int
         Of the run in `simulate`.
+    reencoded : int
+        Patients of the run in `reencode`; 255 of them are a site, as in the default run.
+    many : int
+        Sites, of 112 made vectors each, in `many-sites` and `round-cost`; replies in
+        `server-memory`.
+    left_out : tuple[str, ...] (default: none)
+        Rows that are run only when they are named.
     """
 
     repeats: int
@@ -27,12 +34,32 @@ class Scale:
     embedded: int
     patients: int
     experiences: int
+    reencoded: int
+    many: int
+    left_out: tuple[str, ...] = ()
 
 
 #: The default run's own size: 5,100 patients and 5 experiences.
-FULL = Scale(repeats=7, rendered=400, embedded=400, patients=5100, experiences=5)
+FULL = Scale(
+    repeats=5,
+    rendered=400,
+    embedded=400,
+    patients=5100,
+    experiences=5,
+    reencoded=255,
+    many=1000,
+)
 #: The same shards, fewer of them: under two minutes on two free cores.
-QUICK = Scale(repeats=5, rendered=60, embedded=120, patients=1020, experiences=1)
+QUICK = Scale(
+    repeats=5,
+    rendered=60,
+    embedded=120,
+    patients=1020,
+    experiences=1,
+    reencoded=128,
+    many=100,
+    left_out=("embedding-vit",),
+)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
-"""Running a fresh Python, for the rows where starting is what is measured."""
+"""Running a fresh Python, for the rows where starting, or memory, is what is measured."""
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import IO
 
 from fedretune.bench.frame import Sample
 from fedretune.bench.memory import mib_of, peak_mib
@@ -23,17 +25,32 @@ def python(arguments: Sequence[str]) -> Sample:
     UserError
         It failed; the message is the last line that it wrote.
     """
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as unread:
+        usage = _finished(arguments, unread)
+    seconds = time.perf_counter() - started
+    peak = mib_of(usage)
+    return Sample(seconds, peak if peak > peak_mib() else None)
+
+
+def printed(arguments: Sequence[str]) -> str:
+    """Run this Python with `arguments` to its end; return what it printed.
+
+    Raises `UserError` as `python` does.
+    """
+    with tempfile.TemporaryFile() as output:
+        _finished(arguments, output)
+        output.seek(0)
+        return output.read().decode()
+
+
+def _finished(arguments: Sequence[str], output: IO[bytes]) -> resource.struct_rusage:
     with tempfile.TemporaryFile() as log:
-        started = time.perf_counter()
-        child = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=log
-        )
+        child = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=log)
         _, status, usage = os.wait4(child.pid, 0)  # the only wait that tells one child's memory
-        seconds = time.perf_counter() - started
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             log.seek(0)
             lines = log.read().decode(errors="replace").strip().splitlines()
             raise UserError(f"A process of the bench failed: {' '.join(lines[-1:])}")
-    peak = mib_of(usage)
-    return Sample(seconds, peak if peak > peak_mib() else None)
+    return usage

@@ -1,12 +1,13 @@
 """Running rows, each in a folder and with a cache of its own."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedretune.bench import ROWS, Options, Scale
+from fedretune.bench import ROWS, Options, Scale, chosen
 from fedretune.bench.frame import Result, measure
 
 _CACHE = "FEDRETUNE_CACHE"
@@ -20,7 +21,7 @@ def run_rows(
     Parameters
     ----------
     names : sequence of str
-        Of `ROWS`; empty for all.
+        Of `ROWS`; empty for all that `scale` does not leave out.
     scale : Scale
     backbone : str
     app : Path | None
@@ -33,18 +34,35 @@ def run_rows(
     """
     import torch
 
-    chosen = [ROWS.check(name) for name in names] or list(ROWS)
     threads = torch.get_num_threads()
-    for name in chosen:
+    for name in chosen(names, scale):
         # The app sets the threads of its process, which is this one; the next row starts afresh.
         torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory(prefix="fedretune-bench-") as folder:
             home = Path(folder)
-            with cache_in(home / "cache"):
+            with cache_in(home / "cache"), _quiet():
                 case = ROWS[name](Options(scale, backbone, app, home))
                 result = measure(name, case, scale.repeats)
         torch.set_num_threads(threads)
         yield result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Flower from telling each round of each run.
+
+    By a filter, since Flower sets its logger's level when a row first imports it.
+    """
+    log = logging.getLogger("flwr")
+    log.addFilter(_is_warning)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_warning)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
 
 
 @contextmanager

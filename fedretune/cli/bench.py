@@ -26,13 +26,13 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures to stdout.")] = False,
 ) -> None:
     """Measure how fast things are, each beside what it is held against."""
-    from fedretune.bench import FULL, QUICK, ROWS
+    from fedretune.bench import FULL, QUICK, chosen
     from fedretune.bench.machine import machine
     from fedretune.bench.report import table, to_json, write
     from fedretune.bench.run import run_rows
 
-    names = [ROWS.check(name) for name in rows or ROWS]
     scale = QUICK if quick else FULL
+    names = chosen(rows or [], scale)
     about, settings = machine(), {"scale": "quick" if quick else "full", **vars(scale)}
     settings["backbone"] = backbone
     content = to_json([], about, settings)

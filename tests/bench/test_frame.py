@@ -50,6 +50,14 @@ def test_a_side_alone_is_warmed_up_and_repeated() -> None:
     assert measured.ratio is None
 
 
+def test_a_row_that_says_how_often_is_taken_so_and_not_warmed_up() -> None:
+    calls: list[str] = []
+    a, b = scripted("a", [1.0, 2.0], calls), scripted("b", [3.0, 4.0], calls)
+    measured = measure("row", Case("s", a, b, repeats=2), 7)
+    assert "".join(calls) == "abab"
+    assert measured.a.values == (1.0, 2.0)
+
+
 @given(
     st.lists(st.floats(0.1, 10), min_size=5, max_size=9),
     st.lists(st.floats(0.1, 10), min_size=9, max_size=9),

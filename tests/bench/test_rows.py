@@ -1,8 +1,8 @@
 """The rows themselves, tiny: that they run and measure what they say, never how fast."""
 
 import json
+import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,37 +11,21 @@ import typer
 from typer.testing import CliRunner
 
 import fedretune.bench.run
-from fedretune.bench import FULL, QUICK, ROWS, Options, Scale
+from fedretune.bench import FULL, QUICK, ROWS, Options, chosen
 from fedretune.bench.frame import Case, Sample, Side, measure
 from fedretune.bench.made import make_manifest
 from fedretune.bench.rows import help as help_row
 from fedretune.bench.rows import second_start, simulate
 from fedretune.bench.rows.simulate import TimedGrid
-from fedretune.bench.run import cache_in, run_rows
+from fedretune.bench.run import run_rows
 from fedretune.cli.bench import command
 from fedretune.data.manifest import load_manifest
 from fedretune.embeddings import embed_images
 from fedretune.errors import UserError
-from tests.backbones.tiny import write_folder
-
-TINY = Scale(repeats=1, rendered=2, embedded=30, patients=240, experiences=2)
-APP = Path(__file__).parents[2]
+from tests.bench.conftest import APP, TINY
 
 app = typer.Typer()
 app.command("bench")(command)
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the name of a tiny backbone."""
-    return f"local-dir:{write_folder(tmp_path_factory.mktemp('bench') / 'tiny')}"
-
-
-@pytest.fixture
-def options(backbone: str, tmp_path: Path) -> Iterator[Options]:
-    """Give options at the smallest scale, with a cache of their own."""
-    with cache_in(tmp_path / "cache"):
-        yield Options(TINY, backbone, APP, tmp_path)
 
 
 def test_every_repeated_scale_is_at_least_five() -> None:
@@ -62,6 +46,33 @@ def test_a_row_gives_figures_for_each_side(name: str, options: Options) -> None:
 def test_an_unknown_row_stops_a_bench_before_its_first_row() -> None:
     with pytest.raises(UserError, match=r"Unknown bench row 'simulat'.*Did you mean 'simulate'"):
         next(run_rows(["phantoms", "simulat"], TINY, "phantom-clip", None))
+
+
+def test_a_quick_bench_leaves_out_what_takes_long_unless_it_is_named() -> None:
+    assert chosen([], FULL) == list(ROWS)
+    assert set(ROWS) - set(chosen([], QUICK)) == {"embedding-vit"}
+    assert chosen(["embedding-vit"], QUICK) == ["embedding-vit"]
+
+
+def test_flower_tells_nothing_but_warnings_while_a_row_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("flwr")
+    monkeypatch.setattr(log, "propagate", True)
+
+    def telling(options: Options) -> Case:
+        log.setLevel(logging.INFO)  # as Flower does when it is imported
+        log.info("a round")
+        log.warning("a fault")
+        return good(options)
+
+    monkeypatch.setattr(sys.modules[__name__], "telling", telling, raising=False)
+    rows = type(ROWS)("bench row", {"telling": f"{__name__}:telling"})
+    monkeypatch.setattr(fedretune.bench, "ROWS", rows)
+    monkeypatch.setattr(fedretune.bench.run, "ROWS", rows)
+    list(run_rows([], TINY, "phantom-clip", None))
+    log.info("after")
+    assert [record.message for record in caplog.records] == ["a fault", "after"]
 
 
 def test_a_made_world_is_embedded_already_and_its_files_differ(options: Options) -> None:

@@ -43,7 +43,7 @@ def row(options: Options) -> Case:
         "s",
         Side(
             f"training over {SITES} sites: steps, messages, averaging, checkpoints",
-            lambda: _train(run, server, options),
+            lambda: time_training(run, server, options),
         ),
         Side("the same steps in a bare PyTorch loop", lambda: seconds_of(floor)),
         facts,
@@ -79,11 +79,12 @@ class TimedGrid:
         return sum(end - start for (kind, start), (_, end) in following if kind == message_type)
 
 
-def _train(
+def time_training(
     run: Callable[[Callable[[Any, Any], None]], None],
     server: Callable[[Any, Any], None],
     options: Options,
 ) -> Sample:
+    """Run the ServerApp once: the seconds of its training exchanges, and the peak of the run."""
     grids = []
 
     def timed_server(grid: Any, context: Any) -> None:
