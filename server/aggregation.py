@@ -47,11 +47,15 @@ class WeightedMean:
         if positives is not None:
             self._positives = self._positives + positives.astype(np.float64)
 
-    def result(self) -> dict[str, Array]:
-        """Return the mean, in the adaptors' dtypes. Raises `ValueError` if there is nothing."""
+    def mean(self) -> dict[str, NDArray[np.float64]]:
+        """Return the mean. Raises `ValueError` if there is nothing."""
         if not self._examples:
             raise ValueError("nothing to average")
-        return {name: self._mean(name).astype(self._dtypes[name]) for name in self._sums}
+        return {name: self._mean(name) for name in self._sums}
+
+    def result(self) -> dict[str, Array]:
+        """Return the mean, in the adaptors' dtypes. Raises `ValueError` if there is nothing."""
+        return {name: mean.astype(self._dtypes[name]) for name, mean in self.mean().items()}
 
     def _mean(self, name: str) -> NDArray[np.float64]:
         mean = self._sums[name] / self._examples
