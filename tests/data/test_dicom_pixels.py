@@ -121,7 +121,7 @@ def truncated_frame() -> bytes:
     ("broken", "message"),
     [
         (with_tags(PixelData=None), "no pixel data"),
-        (with_tags(NumberOfFrames=2), "2 frames"),
+        (with_tags(NumberOfFrames=2), "several frames"),
         (with_tags(Rows=None), "lacks Rows"),
         (with_tags(Rows=0), "no pixels"),
         (with_tags(Rows=40_000, Columns=40_000), "40,000 x 40,000 pixels; at most 80,000,000"),

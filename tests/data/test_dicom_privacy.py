@@ -17,9 +17,11 @@ import logging, sys, traceback, warnings
 from pathlib import Path
 logging.basicConfig(level=0)
 warnings.simplefilter("always")
+from fedretune.data.dicom.study import read_study
 from fedretune.data.images import open_image
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
+        read_study(path)
         print(path.name, open_image(path).size)
     except Exception:
         traceback.print_exc(file=sys.stdout)
@@ -29,6 +31,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 MISUSED = [
     "Rows", "BitsStored", "NumberOfFrames", "PhotometricInterpretation", "WindowCenter",
     "RescaleSlope", "VOILUTFunction", "PixelPaddingValue", "ModalityLUTSequence", "HighBit",
+    "SOPInstanceUID", "Modality", "ViewPosition", "StudyDate", "IssuerOfPatientID",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from io import BytesIO
 from PIL import Image
 
 from fedretune.data.dicom.display import show
-from fedretune.data.dicom.header import IMAGE_TAGS, quietly, read_tags
+from fedretune.data.dicom.header import IMAGE_TAGS, NO_PIXELS, quietly, read_tags
 from fedretune.data.dicom.layout import read_layout
 from fedretune.data.dicom.pixels import stored_pixels
 from fedretune.data.refusal import RefusedError
@@ -40,6 +40,8 @@ def decode_dicom(content: bytes) -> Image.Image:
 
 def _decode(content: bytes) -> Image.Image:
     dataset = read_tags(BytesIO(content), IMAGE_TAGS)
+    if "PixelData" not in dataset:
+        raise RefusedError(NO_PIXELS)
     layout = read_layout(dataset)
     stored = stored_pixels(dataset, layout)
     if layout.samples == 3:

@@ -36,6 +36,8 @@ IMAGE_TAGS = (
     "PixelData",
 )
 
+NO_PIXELS = "it holds no pixel data, or was cut short before its end"
+
 #: Each the first element of a file's pixels: everything of the header stands before them.
 _PIXELS = frozenset(Tag(name) for name in ("FloatPixelData", "DoubleFloatPixelData", "PixelData"))
 
@@ -60,11 +62,10 @@ def read_header(file: BinaryIO, tags: Sequence[str]) -> tuple[Dataset, bool]:
     found = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-        found.append(tag in _PIXELS)
+        found.append(tag == "PixelData")
         return tag in _PIXELS
 
-    dataset = _read(file, tags, at_pixels)
-    return dataset, any(found)
+    return _read(file, tags, at_pixels), any(found)
 
 
 def _read(

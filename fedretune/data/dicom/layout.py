@@ -50,11 +50,9 @@ class Layout:
 
 def read_layout(dataset: Dataset) -> Layout:
     """Read and check how the pixels are stored. Raises `RefusedError` naming what is not read."""
-    if "PixelData" not in dataset:
-        raise RefusedError("it holds no pixel data, or was cut short before its end")
     frames = integer(dataset, "NumberOfFrames")
     if frames is not None and frames > 1:
-        raise RefusedError(f"it holds {frames} frames; a radiograph is one")
+        raise RefusedError("it holds several frames; a radiograph is one")
     layout = Layout(
         syntax=_syntax(dataset),
         rows=_needed(dataset, "Rows"),

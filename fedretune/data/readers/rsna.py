@@ -6,7 +6,8 @@ that the image shows a lung opacity which the radiologists took for pneumonia. T
 class ``Normal``, 1 for ``Lung Opacity`` and ``No Lung Opacity / Not Normal``.
 
 ``patientId`` stands for one image. The images come from NIH ChestX-ray14, up to dozens of one
-patient, so splits are patient-disjoint only with RSNA's file of mappings to NIH's images.
+patient, so splits are patient-disjoint only with RSNA's file of mappings to NIH's images. An image
+for training is then left out where its patient has one in the test set.
 """
 
 import json
@@ -39,7 +40,15 @@ def read(request: Request) -> Reading:
     )
     if "classes" in request.files:
         table["Abnormal"] = images[_ID].map(_abnormal(request.files["classes"]))
-    return Reading(table)
+    return _disjoint(table)
+
+
+def _disjoint(table: pd.DataFrame) -> Reading:
+    """Leave out images for training whose patient is in the test set: RSNA drew images."""
+    tested = table["patient"][table["split"] == "test"]
+    leaks = (table["split"] == "") & table["patient"].isin(tested)
+    dropped = {"its patient is in the test set": int(leaks.sum())} if leaks.any() else {}
+    return Reading(table[~leaks], dropped)
 
 
 def _images(path: Path, split: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from fedretune.data.readers.assemble import Plan
+from tests.data.readers import dicom_trees
 
 CHEXPERT_HEADER = (
     "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,"
@@ -210,5 +211,8 @@ TREES: dict[str, tuple[str, Callable[[Path], Plan]]] = {
     "chexpert with test": ("chexpert", chexpert_test),
     "mimic-cxr": ("mimic-cxr", mimic_cxr),
     "padchest": ("padchest", padchest),
+    "rsna": ("rsna", dicom_trees.rsna),
+    "vindr": ("vindr", dicom_trees.vindr),
+    "dicom": ("dicom", dicom_trees.hospital),
     "csv": ("csv", own_table),
 }
