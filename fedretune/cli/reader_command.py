@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import click
 import typer
 
+from fedretune.cli.bad_images import without_bad
 from fedretune.cli.summary import report
 from fedretune.data.readers import READERS, Option, Reader, Value, Wanted
 from fedretune.errors import UserError
@@ -26,6 +27,10 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same splits and
 SkipMissing = Annotated[
     bool, typer.Option("--skip-missing", help="Leave out labelled images that are not there.")
 ]
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Decode every image, and leave out those that cannot be read."),
+]
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Let links lead out of the images' folder.")
 ]
@@ -43,6 +48,7 @@ def reader_command(name: str) -> click.Command:
         sites: Sites = 0,
         seed: Seed = 0,
         skip_missing: SkipMissing = False,
+        skip_bad: SkipBad = False,
         follow_links: FollowLinks = False,
         as_json: AsJson = False,
         **given: Any,
@@ -61,7 +67,11 @@ def reader_command(name: str) -> click.Command:
             follow_links=follow_links,
         )
         made = make_manifest(name, plan)
-        report(made.manifest, made.dropped, made.unmapped, as_json)
+        manifest, dropped = made.manifest, made.dropped
+        if skip_bad:
+            manifest, bad = without_bad(manifest, out)
+            dropped = {**dropped, **bad}
+        report(manifest, dropped, made.unmapped, as_json)
 
     command.__doc__ = f"{reader.title}\n\nExample: fedretune manifest {name} {reader.example}"
     entries: list[Wanted | Option] = [*reader.files, reader.images, *reader.options]
