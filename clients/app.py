@@ -8,10 +8,10 @@ from flwr.clientapp import ClientApp
 
 from clients.guard import content_of, guarded
 from clients.memory import SiteMemory
-from clients.site import Site
+from clients.site import Arrays, Site
 from clients.world import open_world
 from fedretune.errors import UserError
-from fedretune.wire import Array, Value, WireError, decode
+from fedretune.wire import Value, WireError, decode
 from scenarios import RunConfig
 from scenarios.config import Scalar
 
@@ -48,14 +48,19 @@ def query(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train the global adaptor on this site's shard."""
     site = open_site(context)
+    arrays, where, memory = training_of(message, site)
+    records, metrics = site.train(arrays, *where, memory)
+    return Message(content_of(records, {"metrics": metrics}), reply_to=message)
+
+
+def training_of(message: Message, site: Site) -> tuple[Arrays, tuple[int, int], SiteMemory]:
+    """Return what a site is to train, in which experience and round, and its memory of the run."""
     run = str(message.content.config_records["position"]["run"])
-    records, metrics = site.train(
+    return (
         _arrays(message, "adaptor") or {},
-        _position(message, "experience"),
-        _position(message, "round"),
+        (_position(message, "experience"), _position(message, "round")),
         SiteMemory.of(site.world.config.out, run, site.name),
     )
-    return Message(content_of(records, {"metrics": metrics}), reply_to=message)
 
 
 @app.evaluate("coarse")
@@ -79,7 +84,7 @@ def _config(run_config: tuple[tuple[str, Scalar], ...]) -> RunConfig:
     return RunConfig.from_flat(dict(run_config))
 
 
-def _arrays(message: Message, record: str) -> dict[str, Array] | None:
+def _arrays(message: Message, record: str) -> Arrays | None:
     """Return the arrays that the server sent, by name: read-only, where they lie."""
     values = message.content.array_records.get(record)
     if values is None:
@@ -97,7 +102,7 @@ def _position(message: Message, name: str) -> int:
     return int(str(message.content.config_records["position"][name]))
 
 
-def _counts(message: Message, site: Site, counts: dict[str, Array]) -> Message:
+def _counts(message: Message, site: Site, counts: Arrays) -> Message:
     metrics: dict[str, Value] = {
         "experience": _position(message, "experience"),
         "num-examples": len(site.evaluation_rows),

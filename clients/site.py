@@ -9,17 +9,42 @@ import torch
 import fedretune
 from clients.memory import SiteMemory
 from clients.world import World
-from fedretune.adaptors import from_arrays, to_arrays
+from fedretune.adaptors import Model, from_arrays, to_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import coarse_histogram, histograms
 from fedretune.methods.method import Memory, Visit
 from fedretune.objectives.difference import scores
 from fedretune.seeds import derive_seed
-from fedretune.training import TrainingSettings, train
+from fedretune.training import Term, TrainingResult, TrainingSettings, train
 from fedretune.wire import Array, Value
 
 Arrays = dict[str, Array]
 Scalars = dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a site trains in one round.
+
+    Parameters
+    ----------
+    visit : Visit
+        The adaptor as it came, and the images, with those that a remedy adds.
+    examples : int
+        The site's own images.
+    positives : Tensor
+        Shape ``[F]``: the positives among them.
+    seed : int
+        Of the images' order.
+    terms : list[Term]
+        What is added to the loss.
+    """
+
+    visit: Visit
+    examples: int
+    positives: torch.Tensor
+    seed: int
+    terms: list[Term]
 
 
 @dataclass(frozen=True)
@@ -69,32 +94,51 @@ class Site:
         The arrays of a training reply, by record, among them the trained adaptor or, compressed,
         what was changed in it; and its scalars.
         """
-        world, config = self.world, self.world.config
+        config = self.world.config
+        task = self.task(arrays, experience, round_, memory)
+        model, result = self._learn(task, (experience, round_))
+        if round_ == config.rounds - 1 and self.world.remedies:
+            self._end(replace(self._visit(arrays, experience), model=model), memory)
+        metrics: Scalars = {
+            "experience": experience,
+            "round": round_,
+            "num-examples": task.examples,
+            "loss": result.loss,
+        }
+        records = self._outgoing(arrays, to_arrays(model), (experience, round_), memory)
+        if config.averaging == "positives":
+            records["counts"] = {"positives": task.positives.numpy().astype(np.uint32)}
+        return records, metrics
+
+    def task(self, arrays: Arrays, experience: int, round_: int, memory: SiteMemory) -> Task:
+        """Return what `train` trains. Raises `UserError` where there is no image."""
+        remedies = self.world.remedies
         visit = self._visit(arrays, experience)
-        images, positives = len(visit.images), (visit.labels == 1).sum(0)
         remembered = self._begin(visit, memory)
-        visit = _with_rows(visit, [each.rows(remembered) for each in world.remedies])
+        fuller = _with_rows(visit, [each.rows(remembered) for each in remedies])
+        return Task(
+            fuller,
+            len(visit.images),
+            (visit.labels == 1).sum(0),
+            derive_seed(self.world.config.seed, "train", self.name, experience, round_),
+            [term for each in remedies for term in each.terms(remembered, fuller)],
+        )
+
+    def _learn(self, task: Task, where: tuple[int, int]) -> tuple[Model, TrainingResult]:
+        """Train the task, or take what `clients.ahead` has trained of it."""
+        if (ahead := self.world.learnt.pop((self.name, *where), None)) is not None:
+            return ahead
+        visit = task.visit
         result = train(
             visit.model,
             visit.images,
             visit.labels,
-            world.prompts,
-            self._settings(),
-            derive_seed(config.seed, "train", self.name, experience, round_),
-            [term for each in world.remedies for term in each.terms(remembered, visit)],
+            self.world.prompts,
+            self.settings,
+            task.seed,
+            task.terms,
         )
-        if round_ == config.rounds - 1 and world.remedies:
-            self._end(replace(self._visit(arrays, experience), model=visit.model), memory)
-        metrics: Scalars = {
-            "experience": experience,
-            "round": round_,
-            "num-examples": images,
-            "loss": result.loss,
-        }
-        records = self._outgoing(arrays, to_arrays(visit.model), (experience, round_), memory)
-        if config.averaging == "positives":
-            records["counts"] = {"positives": positives.numpy().astype(np.uint32)}
-        return records, metrics
+        return visit.model, result
 
     def _outgoing(
         self, start: Arrays, trained: Arrays, where: tuple[int, int], memory: SiteMemory
@@ -182,7 +226,9 @@ class Site:
             found = scores(adaptor, images, world.prompts, world.config.pooling)
         return {rule: score.numpy() for rule, score in found.items()}
 
-    def _settings(self) -> TrainingSettings:
+    @property
+    def settings(self) -> TrainingSettings:
+        """How the site trains."""
         config = self.world.config
         return TrainingSettings(**config.train.model_dump(), pooling=config.pooling)
 

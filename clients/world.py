@@ -4,14 +4,14 @@ Built once a process and shared by all the sites that it simulates: the vectors 
 memory map, so a site costs its labels and nothing more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedretune.adaptors import Spec
+from fedretune.adaptors import Model, Spec
 from fedretune.backbones import describe
 from fedretune.data.manifest import Manifest, check_images, load_manifest
 from fedretune.data.phantoms import default_manifest
@@ -19,6 +19,7 @@ from fedretune.embeddings import Embeddings, Progress, embed_images, embed_promp
 from fedretune.methods import Remedy
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.prompts import PromptSet, load_prompts
+from fedretune.training import TrainingResult
 from scenarios import RunConfig, Scenario, arrange, build_scenario
 from scenarios.partitions import DEFAULT_SITES
 
@@ -47,6 +48,8 @@ class World:
     adaptor : Spec
         What is trained: the config's adaptor, or the method's probe.
     remedies : tuple[Remedy, ...]
+    learnt : dict
+        By site, experience and round: what `clients.ahead` has trained, until it is asked for.
     """
 
     config: RunConfig
@@ -59,6 +62,9 @@ class World:
     prompts: PromptEmbeddings
     adaptor: Spec
     remedies: tuple[Remedy, ...] = ()
+    learnt: dict[tuple[str, int, int], tuple[Model, TrainingResult]] = field(
+        default_factory=dict, compare=False
+    )
 
 
 @lru_cache(maxsize=2)

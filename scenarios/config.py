@@ -95,6 +95,7 @@ class RunConfig(_Table):
     evaluation_split: Literal["test", "val"] = "test"
     device: str = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
+    batched: Literal["auto", "never", "always"] = "auto"
     averaging: Literal["examples", "positives"] = "examples"
     stream_mean: bool = False
     compression: str = "none"

@@ -29,6 +29,7 @@ RunValues = Mapping[str, str | int | float | bool]
 Asked = tuple[Message, Context]
 #: Answers messages, in their order.
 Answer = Callable[[Sequence[Asked]], Iterator[Asked]]
+Ahead = Callable[[Sequence[Asked]], None]
 
 #: The server's own node id; those of the sites begin at 1.
 SERVER_NODE = 0
@@ -43,10 +44,15 @@ class InProcessGrid(Grid):
     ----------
     answer : callable ([(message, context)]) -> iterator of (reply, context)
     contexts : mapping of node id to Context
+    ahead : callable ([(message, context)]), optional
+        Called with all messages of an exchange before any is answered.
     """
 
-    def __init__(self, answer: Answer, contexts: Mapping[int, Context]) -> None:
+    def __init__(
+        self, answer: Answer, contexts: Mapping[int, Context], ahead: Ahead | None = None
+    ) -> None:
         self._answer = answer
+        self._ahead = ahead
         self._contexts = dict(contexts)
         self._replies: dict[str, Message] = {}
         self._numbers = itertools.count(1)
@@ -78,6 +84,8 @@ class InProcessGrid(Grid):
         """Answer the messages; return the ids under which the replies wait."""
         asked = [(each, self._contexts[each.metadata.dst_node_id]) for each in messages]
         ids = [str(next(self._numbers)) for _ in asked]
+        if self._ahead:
+            self._ahead(asked)
         for message_id, (reply, context) in zip(ids, self._answer(asked), strict=True):
             self._replies[message_id] = reply
             self._contexts[context.node_id] = context
@@ -100,6 +108,7 @@ def simulate(
     run_config: RunValues,
     sites: int,
     workers: int = 1,
+    ahead: Ahead | None = None,
 ) -> None:
     """Run `server_app` over `sites` nodes that are calls of `client_app`.
 
@@ -111,6 +120,8 @@ def simulate(
     workers : int (default: 1)
         Processes that the sites are shared among. With 1, or where processes cannot be forked
         safely (not Linux), the sites take turns in this one. The numbers are the same.
+    ahead : callable ([(message, context)]), optional
+        Sees all messages of an exchange before any is answered, in this process.
 
     Raises
     ------
@@ -122,8 +133,9 @@ def simulate(
         node: _context(node, {"partition-id": node - 1, "num-partitions": sites}, run_config)
         for node in range(1, sites + 1)
     }
-    with _answering(client_app, min(workers, sites)) as answer:
-        server_app(InProcessGrid(answer, contexts), _context(SERVER_NODE, {}, run_config))
+    with _answering(client_app, 1 if ahead else min(workers, sites)) as answer:
+        grid = InProcessGrid(answer, contexts, ahead)
+        server_app(grid, _context(SERVER_NODE, {}, run_config))
 
 
 @contextmanager

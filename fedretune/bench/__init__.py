@@ -18,6 +18,8 @@ ROWS = Registry(
         "embedding-vit": "fedretune.bench.rows.embedding_vit:row",
         "reencode": "fedretune.bench.rows.reencode:row",
         "simulate": "fedretune.bench.rows.simulate:row",
+        "workers": "fedretune.bench.rows.workers:row",
+        "run": "fedretune.bench.rows.flower:row",
         "many-sites": "fedretune.bench.rows.many_sites:row",
         "round-cost": "fedretune.bench.rows.round_cost:row",
         "server-memory": "fedretune.bench.rows.server_memory:row",

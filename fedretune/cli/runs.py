@@ -180,9 +180,11 @@ def in_process(app: AppFolder, config: dict[str, Any]) -> None:
     simulate = app.module("server.simulator").simulate
     logging.getLogger("flwr").setLevel(logging.WARNING)  # the live view tells it better
     try:
-        nodes = app.module("scenarios").RunConfig.from_flat(config).nodes
-        workers = config["workers"] or cores()
-        simulate(app.server_app, app.client_app, config, nodes, workers)
+        resolved = app.module("scenarios").RunConfig.from_flat(config)
+        together = app.module("clients.ahead")
+        ahead = together.train_ahead if together.wanted(resolved) else None
+        workers = resolved.workers or cores()
+        simulate(app.server_app, app.client_app, config, resolved.nodes, workers, ahead)
     except UserError as error:  # what a user can mend before a run was checked before it
         raise RunFailedError(str(error)) from error
 

@@ -16,6 +16,7 @@ from fedretune.bench.frame import Case, Sample, Side, measure
 from fedretune.bench.made import make_manifest
 from fedretune.bench.rows import help as help_row
 from fedretune.bench.rows import second_start, simulate
+from fedretune.bench.rows.flower import training_seconds
 from fedretune.bench.rows.simulate import TimedGrid
 from fedretune.bench.run import run_rows
 from fedretune.cli.bench import command
@@ -32,7 +33,7 @@ def test_every_repeated_scale_is_at_least_five() -> None:
     assert min(FULL.repeats, QUICK.repeats) >= 5
 
 
-@pytest.mark.parametrize("name", ["phantoms", "embedding", "simulate"])
+@pytest.mark.parametrize("name", ["phantoms", "embedding", "simulate", "workers"])
 def test_a_row_gives_figures_for_each_side(name: str, options: Options) -> None:
     threads = torch.get_num_threads()
     (result,) = run_rows([name], TINY, options.backbone, APP)
@@ -50,7 +51,7 @@ def test_an_unknown_row_stops_a_bench_before_its_first_row() -> None:
 
 def test_a_quick_bench_leaves_out_what_takes_long_unless_it_is_named() -> None:
     assert chosen([], FULL) == list(ROWS)
-    assert set(ROWS) - set(chosen([], QUICK)) == {"embedding-vit"}
+    assert set(ROWS) - set(chosen([], QUICK)) == {"embedding-vit", "run"}
     assert chosen(["embedding-vit"], QUICK) == ["embedding-vit"]
 
 
@@ -155,3 +156,12 @@ def test_the_command_writes_what_is_done_when_a_later_row_fails(
 def good(options: Options) -> Case:
     """Return a row that costs nothing."""
     return Case("s", Side("nothing", lambda: Sample(1.0, None)))
+
+
+def test_the_seconds_of_training_are_those_between_a_rounds_event_and_the_one_before(
+    tmp_path: Path,
+) -> None:
+    events = [("start", 1.0), ("evaluation", 3.0), ("round", 3.5), ("site", 4.0), ("round", 4.75)]
+    lines = [json.dumps({"event": kind, "time": time}) for kind, time in events]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert training_seconds(tmp_path / "metrics.jsonl") == pytest.approx(0.5 + 0.75)

@@ -10,16 +10,35 @@ import torch
 
 from fedretune.adaptors import build
 from fedretune.bench.floor import make_bare
-from fedretune.bench.frame import Case, Sample, Side, seconds_of
+from fedretune.bench.frame import Case, Fact, Sample, Side, seconds_of
 from fedretune.bench.made import make_manifest
 from fedretune.bench.options import Options
-from fedretune.cli.app_folder import find_app
+from fedretune.cli.app_folder import AppFolder, find_app
 
 SITES = 8
 
 
-def row(options: Options) -> Case:
-    """The training part of the default run over 8 sites: all but evaluation and start-up."""
+@dataclass(frozen=True)
+class MadeRun:
+    """The default run over 8 sites, with vectors made for it."""
+
+    app: AppFolder
+    config: Any
+    world: Any
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What a row says of it."""
+        return {"sites": SITES, "dim": self.world.adaptor.dim}
+
+    def simulated(self, workers: int) -> Callable[[Callable[[Any, Any], None]], None]:
+        """Return what runs a ServerApp over the sites, shared among processes."""
+        simulate, client = self.app.module("server.simulator").simulate, self.app.client_app
+        return lambda server: simulate(server, client, self.config.to_flat(), SITES, workers)
+
+
+def made_run(options: Options) -> MadeRun:
+    """Make the run's images' vectors, and what a site's process knows."""
     app = find_app(options.app)
     values = {
         "manifest": str(make_manifest(options, SITES)),
@@ -30,20 +49,19 @@ def row(options: Options) -> Case:
         "name": "bench",
     }
     config = app.module("scenarios").RunConfig.from_flat(values)
-    world = app.module("clients.world").make_world(config, SITES)
-    simulate = app.module("server.simulator").simulate
-    server, client = app.server_app, app.client_app
+    return MadeRun(app, config, app.module("clients.world").make_world(config, SITES))
 
-    def run(wrapped: Callable[[Any, Any], None]) -> None:
-        simulate(wrapped, client, config.to_flat(), SITES)
 
-    facts: dict[str, str | int | float | bool] = {"sites": SITES, "dim": world.adaptor.dim}
-    floor = bare_visits(config, world, facts)
+def row(options: Options) -> Case:
+    """The training part of the default run over 8 sites: all but evaluation and start-up."""
+    made = made_run(options)
+    facts, server = made.facts, made.app.server_app
+    floor = bare_visits(made.config, made.world, facts)
     return Case(
         "s",
         Side(
             f"training over {SITES} sites: steps, messages, averaging, checkpoints",
-            lambda: time_training(run, server, options),
+            lambda: time_training(made.simulated(workers=1), server, options),
         ),
         Side("the same steps in a bare PyTorch loop", lambda: seconds_of(floor)),
         facts,
