@@ -35,8 +35,20 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+        synced(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def synced(path: Path) -> None:
+    """Have the disk hold what a file, or a folder's list of names, is now. Raises `OSError`."""
+    if os.name == "nt":  # which has no such thing for a folder, and its own way for a file
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

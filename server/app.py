@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import fedretune
 from fedretune.errors import UserError
 from scenarios import RunConfig, first_trained
 from server.federation import Federation, Terms
-from server.folder import RunFolder
+from server.folder import RunFolder, check_place
 from server.models import Models, unflatten, write_models
 from server.stream import Stream
 from server.summary import write_failure, write_summary
@@ -30,22 +31,27 @@ def main(grid: Grid, context: Context) -> None:
     """Run the stream that the run config describes. Raises `UserError`."""
     config = RunConfig.from_flat(context.run_config)
     folder, done, models = open_folder(config)
-    try:
-        federation = Federation(grid, folder, config.round_timeout)
-        terms = federation.gather(config.nodes)
-        folder.write_config(_resolved(config, terms))
-        folder.event(
-            "start",
-            sites=sorted(federation.members),
-            experiences=terms.steps,
-            rounds=config.rounds,
-            step=done,
-        )
-        stream = Stream(config, federation, terms, folder)
-        models = stream.run(done, models)
-    except UserError as error:
-        write_failure(folder, str(error))
-        raise
+    with closing(folder):
+        try:
+            _run(grid, config, folder, done, models)
+        except UserError as error:
+            write_failure(folder, str(error))
+            raise
+
+
+def _run(grid: Grid, config: RunConfig, folder: RunFolder, done: int, models: Models) -> None:
+    federation = Federation(grid, folder, config.round_timeout)
+    terms = federation.gather(config.nodes)
+    folder.write_config(_resolved(config, terms))
+    folder.event(
+        "start",
+        sites=sorted(federation.members),
+        experiences=terms.steps,
+        rounds=config.rounds,
+        step=done,
+    )
+    stream = Stream(config, federation, terms, folder)
+    models = stream.run(done, models)
     write_models(folder.path, stream.spec, models, config)
     sites = sorted(federation.members)
     since = first_trained(config, terms.findings, config.sites or len(sites))
@@ -59,15 +65,14 @@ def open_folder(config: RunConfig) -> tuple[RunFolder, int, Models]:
     Raises
     ------
     UserError
-        The folder exists, cannot be written, holds a finished run, or one of another config.
+        The folder exists, cannot be written, holds a finished run, or one of another config, or
+        another process is at work on it.
     """
     out = Path(config.out).expanduser().absolute()
     if not config.resume:
-        folder = RunFolder.create(out, config.name)
-        folder.write_config(_resolved(config, None))
-        return folder, 0, {}
+        return RunFolder.create(out, config.name, _resolved(config, None)), 0, {}
+    check_resumable(out / check_place(out, config.name, resume=True), config)
     folder = RunFolder.reopen(out, config.name)
-    check_resumable(folder.path, config)
     # It told why the run stopped, which is no longer so.
     (folder.path / "summary.json").unlink(missing_ok=True)
     done, tensors = folder.restore()

@@ -1,28 +1,31 @@
 """The run folder: complete at every moment, so that a killed run goes on where it was.
 
 Tables are only ever appended to. A checkpoint, made after each step, says how long each of them
-was; resuming cuts them back to that, and the run goes on as if it had never stopped.
+was; resuming cuts them back to that, and the run goes on as if it had never stopped. A lock keeps
+a second process out, and vanishes with the one that holds it, however that one ends.
 """
 
 import csv
-import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 from typing import Any, TextIO
 
 import tomli_w
-from safetensors.numpy import load, save
+from filelock import FileLock, Timeout
 
 from fedretune.errors import UserError
-from fedretune.paths import writing
+from fedretune.paths import filling, synced, writing
 from fedretune.wire import Array
+from server.checkpoints import Checkpoint, drop_after, latest, write_checkpoint
 
 TABLES = {
     "metrics.jsonl": (),
@@ -61,40 +64,64 @@ TABLES = {
     "sites.csv": ("site", "experience", "round", "status", "reason"),
 }
 
-#: How many checkpoints are kept: an unreadable last one costs a step, not the run.
-KEPT = 3
+#: Who holds the lock on this file is at work on the run.
+LOCK = ".lock"
+#: Seconds that a killed process's workers may take to notice, and with them the lock to vanish.
+LOCK_PATIENCE = 5.0
+
+Tables = Mapping[str, Mapping[str, Any]]
 
 
 class RunFolder:
-    """One run's files, ``<out>/<name>/``. Make it with `create` or `reopen`."""
+    """One run's files, ``<out>/<name>/``. Make it with `create` or `reopen`; `close` it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._started = time.monotonic()
         self._before = 0.0
         self._files: dict[str, TextIO] = {}
+        self._synced: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1, "checkpoints")
         self._written: Future[None] | None = None
+        self._lock = _locked(path, LOCK_PATIENCE)
 
     @classmethod
-    def create(cls, out: Path, name: str) -> "RunFolder":
-        """Make a new folder. Raises `UserError` if it exists or cannot be written."""
+    def create(cls, out: Path, name: str, config: Tables) -> "RunFolder":
+        """Make a new folder, whole or not at all, with `config` as its ``config.toml``.
+
+        Raises `UserError` if it exists or cannot be written.
+        """
         path = out / check_place(out, name, resume=False)
-        (path / "checkpoints").mkdir(parents=True)
-        folder = cls(path)
-        for table, columns in TABLES.items():
-            folder._append(table, ",".join(columns) + "\n" if columns else "")
-        return folder
+        for left in out.glob(f".{escape(path.name)}.partial-*"):  # of a process killed right here
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            with filling(path) as draft:
+                (draft / "checkpoints").mkdir()
+                for table, columns in TABLES.items():
+                    (draft / table).write_text(_header(columns))
+                _write_config(draft, config)
+        except OSError as error:  # among others: another process has just made the same one
+            raise UserError(f"Cannot make {path} ({error.strerror}): choose another.") from error
+        return cls(path)
 
     @classmethod
     def reopen(cls, out: Path, name: str) -> "RunFolder":
-        """Open a folder to resume it. Raises `UserError` if there is no such run."""
+        """Open a folder to resume it.
+
+        Raises `UserError` if there is no such run, or another process is at work on it.
+        """
         return cls(out / check_place(out, name, resume=True))
 
-    def write_config(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    def close(self) -> None:
+        """Close the tables, and let another process have the folder."""
+        while self._files:
+            self._files.popitem()[1].close()
+        self._writer.shutdown()
+        _release(self._lock)
+
+    def write_config(self, tables: Tables) -> None:
         """Write ``config.toml``: the resolved config, versions and fingerprints."""
-        with writing(self.path / "config.toml") as file:
-            tomli_w.dump(tables, file)
+        _write_config(self.path, tables)
 
     def event(self, kind: str, **values: object) -> None:
         """Append a line to ``metrics.jsonl``, and tell it in Flower's log, which is streamed."""
@@ -123,6 +150,11 @@ class RunFolder:
         csv.writer(self._files[table], lineterminator="\n").writerows(rows)
         self._files[table].flush()
 
+    def read(self, table: str) -> Iterator[dict[str, str]]:
+        """Yield a table's rows, by column."""
+        with (self.path / table).open(newline="") as file:
+            yield from csv.DictReader(file)
+
     def seconds(self) -> float:
         """Return the seconds spent on the run, those before a resume included."""
         return self._before + time.monotonic() - self._started
@@ -135,12 +167,17 @@ class RunFolder:
         what writing the one before it raised.
         """
         self._wait()
-        state = {
-            "step": step,
-            "seconds": self.seconds(),
-            "lengths": {table: (self.path / table).stat().st_size for table in TABLES},
-        }
-        self._written = self._writer.submit(_write_checkpoint, self.path, state, dict(arrays))
+        lengths = {table: (self.path / table).stat().st_size for table in TABLES}
+        grown = [table for table in TABLES if lengths[table] != self._synced.get(table)]
+        self._synced = lengths
+        made = Checkpoint(step, self.seconds(), lengths, dict(arrays))
+        self._written = self._writer.submit(self._write, made, grown)
+
+    def _write(self, made: Checkpoint, grown: Iterable[str]) -> None:
+        # What a checkpoint says of the tables must outlast a power cut as it does.
+        for table in grown:
+            synced(self.path / table)
+        write_checkpoint(self.path / "checkpoints", made)
 
     def settle(self) -> None:
         """Wait until all is on the disk, and close the tables. Raises what `checkpoint` does."""
@@ -158,18 +195,29 @@ class RunFolder:
 
         Step 0 and no arrays when there is none: the run starts from its beginning.
         """
-        for path in sorted((self.path / "checkpoints").glob("step-*.json"), reverse=True):
-            found = _read_checkpoint(path)
-            if found is None:
-                continue
-            state, arrays = found
-            for table, length in state["lengths"].items():
-                os.truncate(self.path / table, length)
-            self._before = float(state["seconds"])
-            return int(state["step"]), arrays
+        self._tidy()
+        empty = {table: len(_header(columns)) for table, columns in TABLES.items()}
+        found = latest(self.path / "checkpoints", self._lengths()) or Checkpoint(0, 0.0, empty, {})
+        drop_after(self.path / "checkpoints", found.step)
+        for table, length in found.lengths.items():
+            os.truncate(self.path / table, length)
+        self._before = found.seconds
+        return found.step, found.arrays
+
+    def _tidy(self) -> None:
+        """Remove what a killed process was writing, and put back a table that has gone."""
+        for folder in (self.path, self.path / "checkpoints"):
+            for left in folder.glob(".*.*"):
+                left.unlink()
         for table, columns in TABLES.items():
-            os.truncate(self.path / table, len(",".join(columns)) + 1 if columns else 0)
-        return 0, {}
+            if self._lengths().get(table, 0) < len(_header(columns)):
+                (self.path / table).write_text(_header(columns))
+
+    def _lengths(self) -> dict[str, int]:
+        sizes = {table: self.path / table for table in TABLES}
+        return {
+            table: path.stat().st_size if path.is_file() else 0 for table, path in sizes.items()
+        }
 
     def _append(self, table: str, text: str) -> None:
         with (self.path / table).open("a", newline="") as file:
@@ -182,7 +230,8 @@ def check_place(out: Path, name: str, resume: bool) -> str:
     Raises
     ------
     UserError
-        A new run's folder exists or cannot be written; or there is nothing to resume.
+        A new run's folder exists or cannot be written; or there is nothing to resume, or another
+        process is at work on it.
     """
     if name != Path(name).name or name == "..":
         raise UserError(f"--name is one folder's name, not '{name}': --out says where it goes.")
@@ -191,6 +240,7 @@ def check_place(out: Path, name: str, resume: bool) -> str:
         if not name or not (path / "config.toml").is_file():
             what = f"no run to resume at {path}" if name else "no name of a run to resume"
             raise UserError(f"There is {what}. {_runs_in(out)}: name one with --name.")
+        _release(_locked(path, LOCK_PATIENCE))
     elif path.exists():
         raise UserError(f"The run folder {path} exists: --resume it, or choose another --name.")
     try:
@@ -210,29 +260,32 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         file.write((json.dumps(values, indent=2) + "\n").encode())
 
 
-def _write_checkpoint(folder: Path, state: dict[str, Any], arrays: dict[str, Array]) -> None:
-    tensors = save(arrays)
-    base = folder / "checkpoints" / f"step-{state['step']:05}"
-    with writing(base.with_suffix(".safetensors")) as file:
-        file.write(tensors)
-    # The state comes last: a checkpoint without it does not exist.
-    digest = hashlib.sha256(tensors).hexdigest()
-    write_json(base.with_suffix(".json"), {**state, "sha256": digest})
-    for old in sorted(base.parent.glob("step-*.json"))[:-KEPT]:
-        old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+def _header(columns: tuple[str, ...]) -> str:
+    return ",".join(columns) + "\n" if columns else ""
 
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Array]] | None:
-    """Return a checkpoint's state and arrays, or None if it is not whole."""
+def _write_config(folder: Path, tables: Tables) -> None:
+    with writing(folder / "config.toml") as file:
+        tomli_w.dump(tables, file)
+
+
+def _locked(path: Path, patience: float) -> FileLock:
+    """Return the run's lock, held. Raises `UserError` if another process holds it."""
+    lock = FileLock(path / LOCK, timeout=patience)
     try:
-        state = json.loads(path.read_text())
-        tensors = path.with_suffix(".safetensors").read_bytes()
-    except (OSError, ValueError):
-        return None
-    if hashlib.sha256(tensors).hexdigest() != state["sha256"]:
-        return None
-    return state, dict(load(tensors))
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"Another process is at work on the run {path}: wait for it or end it, or start "
+            "another run under another --name."
+        ) from None
+    return lock
+
+
+def _release(lock: FileLock) -> None:
+    if lock.is_locked:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _runs_in(out: Path) -> str:

@@ -5,14 +5,21 @@ import pytest
 
 import server.folder
 from fedretune.errors import UserError
-from server.folder import KEPT, RunFolder
+from server.checkpoints import KEPT
+from server.folder import TABLES, RunFolder
 
 
 @pytest.fixture
 def folder(tmp_path):
-    made = RunFolder.create(tmp_path, "a")
-    made.write_config({"config": {"seed": 1}})
-    return made
+    made = RunFolder.create(tmp_path, "a", {"config": {"seed": 1}})
+    yield made
+    made.close()
+
+
+def reopened(folder):
+    """Return the same folder, as the next process opens it."""
+    folder.close()
+    return RunFolder.reopen(folder.path.parent, "a")
 
 
 def weights(value: float):
@@ -21,13 +28,13 @@ def weights(value: float):
 
 def test_a_folder_that_exists_is_refused(folder):
     with pytest.raises(UserError, match="exists"):
-        RunFolder.create(folder.path.parent, "a")
+        RunFolder.create(folder.path.parent, "a", {})
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write"):
-        RunFolder.create(tmp_path / "file" / "runs", "a")
+        RunFolder.create(tmp_path / "file" / "runs", "a", {})
 
 
 def test_resuming_what_is_not_there_is_refused(tmp_path):
@@ -41,7 +48,7 @@ def test_restoring_cuts_the_tables_back_to_the_checkpoint(folder):
     folder.settle()
     kept = (folder.path / "metrics.jsonl").read_text()
     folder.event("round", loss=0.4)
-    step, arrays = RunFolder.reopen(folder.path.parent, "a").restore()
+    step, arrays = reopened(folder).restore()
     assert step == 3
     assert np.array_equal(arrays["w"], weights(1.0)["w"])
     assert (folder.path / "metrics.jsonl").read_text() == kept
@@ -79,13 +86,13 @@ def test_a_checkpoint_tells_the_tables_of_its_moment_however_late_it_is_written(
     folder, monkeypatch
 ):
     """The first write is held back until the run has gone on."""
-    release, write = threading.Event(), server.folder._write_checkpoint
+    release, write = threading.Event(), server.folder.write_checkpoint
 
     def held(*arguments):
         assert release.wait(10)
         write(*arguments)
 
-    monkeypatch.setattr(server.folder, "_write_checkpoint", held)
+    monkeypatch.setattr(server.folder, "write_checkpoint", held)
     folder.traffic("a", 0, 0, "train", "up", 100)
     table = folder.path / "traffic.csv"
     kept = table.read_text()
@@ -95,7 +102,7 @@ def test_a_checkpoint_tells_the_tables_of_its_moment_however_late_it_is_written(
     assert table.read_text() != kept
     release.set()
     folder.settle()
-    assert RunFolder.reopen(folder.path.parent, "a").restore()[0] == 1
+    assert reopened(folder).restore()[0] == 1
     assert table.read_text() == kept
 
 
@@ -113,3 +120,50 @@ def test_a_folder_can_be_written_to_after_it_has_settled(folder):
         folder.traffic("a", step, 0, "train", "up", 100)
         folder.settle()
     assert (folder.path / "traffic.csv").read_text().count("\n") == 3
+
+
+def test_a_folder_is_whole_from_the_moment_that_it_is_there(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(server.folder, "_write_config", full)
+    with pytest.raises(UserError, match="No space left"):
+        RunFolder.create(tmp_path, "a", {})
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".a.partial-1").mkdir()  # as a killed process leaves it
+    monkeypatch.undo()
+    made = RunFolder.create(tmp_path, "a", {"config": {}})
+    made.close()
+    assert {path.name for path in made.path.iterdir()} == {*TABLES, "checkpoints", "config.toml"}
+    assert list(tmp_path.iterdir()) == [made.path]
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_a_lost_table_begun_anew(folder):
+    for name in (".config.toml.x1", "checkpoints/.step-00001.json.x1"):
+        (folder.path / name).write_text("half")
+    (folder.path / "auroc.csv").unlink()
+    assert reopened(folder).restore() == (0, {})
+    assert not list(folder.path.rglob(".*.*"))
+    assert (folder.path / "auroc.csv").read_text() == ",".join(TABLES["auroc.csv"]) + "\n"
+
+
+def test_a_table_that_is_shorter_than_a_checkpoint_says_leads_to_the_one_before(folder):
+    folder.traffic("a", 0, 0, "train", "up", 100)
+    folder.checkpoint(1, weights(1.0))
+    folder.traffic("a", 0, 1, "train", "up", 200)
+    folder.checkpoint(2, weights(2.0))
+    folder.settle()
+    table = folder.path / "traffic.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:2]) + lines[2][:-3])
+    assert reopened(folder).restore()[0] == 1
+    assert table.read_text() == "".join(lines[:2])
+    assert not (folder.path / "checkpoints" / "step-00002.json").exists()
+
+
+def test_a_second_process_is_kept_out_until_the_first_is_done(folder, monkeypatch):
+    monkeypatch.setattr(server.folder, "LOCK_PATIENCE", 0.01)
+    with pytest.raises(UserError, match="Another process is at work on the run"):
+        RunFolder.reopen(folder.path.parent, "a")
+    reopened(folder).close()
+    assert not (folder.path / ".lock").exists()

@@ -44,7 +44,7 @@ class Images:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """Return the tables of a run folder in which one evaluation is recorded, and its images."""
-    folder = RunFolder.create(tmp_path_factory.mktemp("runs"), "run")
+    folder = RunFolder.create(tmp_path_factory.mktemp("runs"), "run", {})
     images = {site: Images(site) for site in SITES}
     coarse = [coarse_histogram(each.scores, each.labels).astype(int) for each in images.values()]
     edges = bin_edges(np.sum(coarse, axis=0))
@@ -142,7 +142,7 @@ def test_the_event_tells_the_pooled_macro_auroc_of_the_difference(recorded):
 
 
 def test_an_evaluation_without_any_image_has_empty_figures(tmp_path):
-    folder = RunFolder.create(tmp_path, "run")
+    folder = RunFolder.create(tmp_path, "run", {})
     nothing = np.zeros((2, 2, 2, 2, 100), np.uint16)
     edges = bin_edges(np.zeros((2, 2, 2, 256)))
     record(folder, TERMS, Step("evaluate", -1, model="zero-shot"), [("a", nothing)], edges, 1.0)

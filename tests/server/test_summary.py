@@ -25,7 +25,7 @@ def summarised(tmp_path):
     """
 
     def run(evaluations, first=None, findings=None):
-        folder = RunFolder.create(tmp_path, "run")
+        folder = RunFolder.create(tmp_path, "run", {})
         for (model, after), values in evaluations.items():
             for e, row in enumerate(values):
                 _write(folder, (model, after), e, row)
