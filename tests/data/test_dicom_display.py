@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 
+from fedretune.data.dicom import decode_dicom
 from fedretune.data.dicom.display import SHARES, show, stretch, window
 from fedretune.data.dicom.layout import read_layout
 from fedretune.data.refusal import RefusedError
-from tests.data.dicoms import dataset, radiograph
+from tests.data.dicoms import content, dataset, radiograph
 
 
 def shown(pixels: np.ndarray, bits: int, **tags: object) -> np.ndarray:
@@ -146,6 +147,18 @@ def test_a_range_of_padding_is_black() -> None:
         pixels, 12, WindowCenter=0, WindowWidth=2, PixelPaddingValue=10, PixelPaddingRangeLimit=20
     )
     np.testing.assert_array_equal(shades, [[0, 0, 255, 255]])
+
+
+def test_a_header_without_types_of_values_says_the_same() -> None:
+    pixels = radiograph().astype(np.int16)
+    tags = {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1000}
+    tags |= {"ModalityLUTSequence": [lut(-5, list(range(0, 60_000, 20)), 16, "modality")]}
+    tags |= {"VOILUTSequence": [lut(7, list(range(0, 4000, 3)), 12, "voi")]}
+    made = dataset(pixels, 13, **tags)
+    explicit = np.asarray(decode_dicom(content(made)))
+    made.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
+    np.testing.assert_array_equal(np.asarray(decode_dicom(content(made))), explicit)
+    np.testing.assert_array_equal(explicit, shown(pixels, 13, **tags))
 
 
 def test_nothing_but_padding_is_refused() -> None:

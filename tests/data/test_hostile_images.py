@@ -2,6 +2,7 @@
 
 from functools import cache
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom import uid
 
+from fedretune.data.dicom.study import VIEWS, read_study
 from fedretune.data.images import decode_image
 from fedretune.errors import UserError
 from tests.data.dicoms import compressed, content, dataset, radiograph
@@ -66,6 +68,18 @@ def test_flipped_bytes_give_a_message_or_an_image(kind: str, data: st.DataObject
     except UserError:
         return
     assert image.mode in ("L", "RGB")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_flipped_bytes_of_a_header_give_a_study(tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(whole("dcm"))
+    for place, byte in data.draw(flips(len(content))):
+        content[place] = byte
+    (tmp_path / "a.dcm").write_bytes(content)
+    study = read_study(tmp_path / "a.dcm")
+    assert study is not None
+    assert study.view in ("", *VIEWS.values())
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 
-from pydicom import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom import Dataset, uid
 
 from fedretune.data.dicom.header import integer, value
 from fedretune.data.refusal import RefusedError, check_size
+
+#: Transfer syntaxes that are read, by what decodes them.
+NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+PILLOW = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000Lossless, uid.JPEG2000)
+GDCM = (uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+_READ = frozenset((*NATIVE, uid.RLELossless, *PILLOW, *GDCM))
 
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
@@ -70,6 +75,11 @@ def read_layout(dataset: Dataset) -> Layout:
 
 def _check(layout: Layout, high_bit: int | None) -> None:
     check_size(layout.columns, layout.rows)
+    if layout.syntax not in _READ:
+        raise RefusedError(
+            "its transfer syntax is not read; read are uncompressed, RLE, JPEG baseline, extended "
+            "of 8 bits and lossless, JPEG-LS and JPEG 2000"
+        )
     colours = {1: GREY, 3: COLOUR}.get(layout.samples, frozenset())
     if layout.photometric not in colours:
         raise RefusedError(
@@ -100,5 +110,5 @@ def _syntax(dataset: Dataset) -> str:
         return str(named)
     implicit, little = dataset.original_encoding
     if not little:
-        return str(ExplicitVRBigEndian)
-    return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
+        return str(uid.ExplicitVRBigEndian)
+    return str(uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian)

@@ -12,12 +12,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from fedretune.data.dicom.apart import decode_apart
 from fedretune.data.dicom.display import Stored
 from fedretune.data.dicom.header import quietly
-from fedretune.data.dicom.layout import Layout
+from fedretune.data.dicom.layout import GDCM, NATIVE, PILLOW, Layout
 from fedretune.data.refusal import RefusedError
-
-_NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
-_PILLOW = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000Lossless, uid.JPEG2000)
-_GDCM = (uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 
 _END = b"\xff\xd9"  # of an image in JPEG, JPEG-LS and JPEG 2000
 
@@ -33,15 +29,11 @@ def stored_pixels(dataset: Dataset, layout: Layout) -> Stored:
     Raises
     ------
     RefusedError
-        Pixel data that is truncated or broken; a transfer syntax that is not read.
+        Pixel data that is truncated or broken.
     """
-    decode = _DECODERS.get(layout.syntax)
-    if decode is None:
-        raise RefusedError(
-            "its transfer syntax is not read; read are uncompressed, RLE, JPEG baseline, extended "
-            "of 8 bits and lossless, JPEG-LS and JPEG 2000"
-        )
-    pixels = decode(dataset["PixelData"].value, layout, str(dataset["PixelData"].VR))
+    pixels = _DECODERS[layout.syntax](
+        dataset["PixelData"].value, layout, str(dataset["PixelData"].VR)
+    )
     shape = (layout.rows, layout.columns, 3)[: 2 if layout.samples == 1 else 3]
     if pixels is None or pixels.shape != shape:
         raise RefusedError("its pixel data is broken")
@@ -111,8 +103,8 @@ def _frame(data: bytes) -> bytes:
 
 
 _DECODERS: dict[str, Callable[[bytes, Layout, str], Stored | None]] = {
-    **dict.fromkeys(map(str, _NATIVE), _native),
+    **dict.fromkeys(map(str, NATIVE), _native),
     str(uid.RLELossless): _rle,
-    **dict.fromkeys(map(str, _PILLOW), _pillow),
-    **dict.fromkeys(map(str, _GDCM), _gdcm),
+    **dict.fromkeys(map(str, PILLOW), _pillow),
+    **dict.fromkeys(map(str, GDCM), _gdcm),
 }

@@ -34,6 +34,7 @@ _TAGS = (
     "PatientName",
     "Modality",
     "BodyPartExamined",
+    "PresentationIntentType",
     "ViewPosition",
     "StudyDate",
     "AcquisitionDate",
@@ -53,6 +54,8 @@ class Study:
     modality : str
     body_part : str
         In upper case.
+    raw : bool
+        Whether it is said to be for processing: detector data, not made to be looked at.
     view : str
         One of `VIEWS`, or "".
     date : str
@@ -69,6 +72,7 @@ class Study:
     name: str
     modality: str
     body_part: str
+    raw: bool
     view: str
     date: str
     refused: str
@@ -95,15 +99,22 @@ class Study:
 
 
 def read_study(path: Path) -> Study | None:
-    """Return what a file's header says; None if it is not DICOM. Raises `OSError`."""
+    """Return what a file's header says; None if it is not DICOM. Raises `OSError`.
+
+    A broken header is DICOM that is refused.
+    """
     with path.open("rb") as file:
         if not is_dicom(file.read(132), path):
             return None
         file.seek(0)
         try:
             dataset, pixels = read_header(file, _TAGS)
-        except RefusedError:
-            return None
+        except RefusedError as reason:
+            return _of(Dataset(), str(reason))
+    return _of(dataset, _refused(dataset) if pixels else NO_PIXELS)
+
+
+def _of(dataset: Dataset, refused: str) -> Study:
     return Study(
         instance=_text(dataset, "SOPInstanceUID"),
         study=_text(dataset, "StudyInstanceUID"),
@@ -113,9 +124,10 @@ def read_study(path: Path) -> Study | None:
         name=_text(dataset, "PatientName"),
         modality=_text(dataset, "Modality").upper(),
         body_part=_text(dataset, "BodyPartExamined").upper(),
+        raw=_text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING",
         view=VIEWS.get(_text(dataset, "ViewPosition").upper(), ""),
         date=_date(_text(dataset, "StudyDate")) or _date(_text(dataset, "AcquisitionDate")),
-        refused=_refused(dataset) if pixels else NO_PIXELS,
+        refused=refused,
     )
 
 

@@ -94,12 +94,14 @@ def _studies(request: Request) -> Iterator[tuple[str, Study | None]]:
 
 def _unwanted(study: Study, request: Request) -> str:
     """Return why an image is left out; "" where it is not."""
+    if study.refused:
+        return study.refused
+    if study.raw:
+        return "raw data of a detector (FOR PROCESSING)"
     if study.modality not in MODALITIES and not request.options["any-modality"]:
         return f"a modality other than {', '.join(sorted(MODALITIES))} (see --any-modality)"
     if not study.of_chest and not request.options["any-body-part"]:
         return "a body part other than the chest (see --any-body-part)"
-    if study.refused:
-        return study.refused
     return "" if study.patient else "no PatientID in its header"
 
 

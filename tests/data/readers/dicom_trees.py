@@ -86,6 +86,8 @@ def hospital(folder: Path) -> Plan:
     (folder / "pacs" / "readme.txt").write_text("An export.")
     dicom(folder / "pacs" / "ct.dcm", "PID1", Modality="CT", SOPInstanceUID="1.2.3.50")
     dicom(folder / "pacs" / "hand", "PID1", BodyPartExamined="HAND", SOPInstanceUID="1.2.3.51")
+    raw = {"PresentationIntentType": "FOR PROCESSING", "SOPInstanceUID": "1.2.3.54"}
+    dicom(folder / "pacs" / "raw", "PID1", **raw)
     dicom(folder / "pacs" / "report", "PID1", PixelData=None, SOPInstanceUID="1.2.3.52")
     dicom(folder / "pacs" / "nobody", "", SOPInstanceUID="1.2.3.53")
     dicom(folder / "pacs" / "z" / "again", "PID0", SOPInstanceUID="1.2.3.0")

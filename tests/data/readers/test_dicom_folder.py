@@ -44,6 +44,7 @@ def test_what_is_no_radiograph_is_counted_by_its_reason(tmp_path: Path) -> None:
         "a modality other than CR, DX, RG (see --any-modality)": 1,
         "a body part other than the chest (see --any-body-part)": 1,
         "it holds no pixel data, or was cut short before its end": 1,
+        "raw data of a detector (FOR PROCESSING)": 1,
         "no PatientID in its header": 1,
         "the same image again (SOPInstanceUID)": 1,
         "in the table of labels, and no such image": 1,
