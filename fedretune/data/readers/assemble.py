@@ -77,6 +77,8 @@ def make_manifest(name: str, plan: Plan) -> Made:
     folder = plan.out.expanduser().absolute().parent.resolve()
     reading = reader.read(_request(reader, plan, root, folder))
     table, missing = _with_images(reading, root, plan)
+    if plan.sites and "site" in table:
+        raise UserError("--sites: the data set has sites of its own. Leave one of the two out.")
     dropped = {**reading.dropped, **({"no such image file": missing} if missing else {})}
     table = _with_splits(table, plan)
     fixed = [column for column in (*REQUIRED, *OPTIONAL) if column in table]

@@ -26,7 +26,7 @@ BLANK = Option(
 
 #: Beginnings of frontal views, and lateral views, as the data sets write them.
 _OF_VIEWS = {
-    "frontal": r"(?i)^(?:AP|PA|frontal)\b",
+    "frontal": r"(?i)^(?:AP|PA|frontal)(?![A-Za-z])",
     "lateral": r"(?i)^(?:LL|RL|L|(?:XTABLE )?LATERAL)$",
 }
 

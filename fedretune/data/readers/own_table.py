@@ -141,8 +141,8 @@ def _labels(rows: pd.DataFrame, finding: str, words: dict[str, float]) -> "pd.Se
 
 
 def _column(name: str, default: str = "") -> Option:
-    used = f"'{name}', if there is one" if not default else f"'{name}'"
-    return Option(f"--{name}-column", f"The column of the {name}; by default {used}.", default)
+    otherwise = "" if default else f" By default '{name}', if there is one."
+    return Option(f"--{name}-column", f"The column of the {name}.{otherwise}", default)
 
 
 def _word(name: str, value: str) -> Option:

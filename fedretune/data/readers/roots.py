@@ -1,4 +1,7 @@
-"""Images under their root: found by path or by name, and never outside it."""
+"""Images under their root: found by path or by name, and never outside it.
+
+Messages name lines, not images: a hospital's folders may be named after patients.
+"""
 
 import os
 import posixpath
@@ -11,12 +14,12 @@ import pandas as pd
 from fedretune.data.validation import Where
 from fedretune.errors import UserError
 
-#: Absolute on any system, a step up, or a character that no path has.
-_UNSAFE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|[\x00-\x1f\x7f]"
+#: Empty, absolute on any system, a step up, or a character that no path has.
+_UNSAFE = r"^$|^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|[\x00-\x1f\x7f]"
 
 
 #: What `normpath` would take out.
-_ODD = r"^$|//|/$|(?:^|/)\.(?:/|$)"
+_ODD = r"//|/$|(?:^|/)\.(?:/|$)"
 
 
 class Root:
@@ -58,8 +61,8 @@ class Root:
         unsafe = names.str.contains(_UNSAFE, regex=True).to_numpy()
         if unsafe.any():
             raise UserError(
-                f"{where(int(unsafe.argmax()))}: the image's path is absolute, goes up ('..') or "
-                f"has a control character. Give it relative to {self.path}."
+                f"{where(int(unsafe.argmax()))}: the image's path is empty, absolute, goes up "
+                f"('..') or has a control character. Give it relative to {self.path}."
             )
         paths = [
             posixpath.normpath(name) if odd else name
@@ -131,9 +134,8 @@ class Root:
                     continue
                 if name in places:
                     raise UserError(
-                        f"{where(rows[name])}: two images have its name, in {self.path / folder} "
-                        f"and {self.path / posixpath.dirname(places[name])}. Rename one, or give "
-                        "paths in place of names."
+                        f"{where(rows[name])}: two images under {self.path} have its name. Rename "
+                        "one, or give paths in place of names."
                     )
                 places[name] = path
         return places

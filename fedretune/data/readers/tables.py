@@ -126,13 +126,12 @@ def _frame(
 ) -> pd.DataFrame:
     places = [names.index(name) for name in wanted]
     pick = itemgetter(*places, places[0])  # of two or more, so that it gives a tuple
-    width, lines, picked = len(names), [], []
+    lines, picked = [], []
     for line, row in rows:
-        # The official table of NIH ends rows in a comma that its header may lack.
-        if len(row) != width and (len(row) < width or any(row[width:])):
+        if len(row) != len(names):
             raise UserError(
-                f"{path}, line {line}: {len(row)} cells, but the header has {width}. A cell that "
-                "contains a separator needs quotes."
+                f"{path}, line {line}: {len(row)} cells, but the header has {len(names)}. A cell "
+                "that contains a separator needs quotes."
             )
         lines.append(line)
         picked.append(pick(row))
@@ -161,12 +160,12 @@ def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str
 
 
 def _lacks(path: Path, missing: str, names: list[str], separator: str) -> str:
+    """Return what to say. The first line is not quoted: it may be a patient's, and no header."""
     message = f"{path} lacks the column '{missing}'"
     for other, word in _SEPARATORS.items():
         if other != separator and len(names) == 1 and other in names[0]:
             return f"{message}: its cells seem to be separated by {word}."
-    there = ", ".join(f"'{name[:40]}'" for name in names[:20])
-    return f"{message}; it has {there}{', ...' if len(names) > 20 else ''}."
+    return f"{message}: its first line has {len(names)} cells, none of which is that name."
 
 
 def where_of(frame: pd.DataFrame) -> Where:

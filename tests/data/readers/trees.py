@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from fedretune.data.readers import READERS, Reader, Reading, Request, Value
 from fedretune.data.readers.assemble import Plan
 from tests.data.readers import dicom_trees
 
@@ -39,6 +40,23 @@ PADCHEST_HEADER = (
     "RelativeXRayExposure_DICOM,ReportID,Report,MethodLabel,Labels,Localizations,"
     "LabelsLocalizationsBySentence,labelCUIS,LocalizationsCUIS\n"
 )
+
+
+def reading(reader: str, plan: Plan, **options: Value) -> Reading:
+    """Return what a reader reads of a tree, before images are looked for."""
+    known: Reader = READERS[reader]
+    given = {option.key: plan.options.get(option.key, option.default) for option in known.options}
+    given |= {key.replace("_", "-"): value for key, value in options.items()}
+    return known.read(Request(plan.images, plan.files, given, plan.out.parent))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text in a file, which must have it."""
+    content = path.read_bytes()
+    content = gzip.decompress(content) if path.suffix == ".gz" else content
+    assert old.encode() in content
+    content = content.replace(old.encode(), new.encode())
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
 def image(path: Path) -> None:
