@@ -47,7 +47,11 @@ def query(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train the global adaptor on this site's shard."""
-    site = open_site(context)
+    return trained(open_site(context), message)
+
+
+def trained(site: Site, message: Message) -> Message:
+    """Return the reply of a site to a training message."""
     arrays, where, memory = training_of(message, site)
     records, metrics = site.train(arrays, *where, memory)
     return Message(content_of(records, {"metrics": metrics}), reply_to=message)

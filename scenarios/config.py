@@ -11,6 +11,7 @@ from fedretune.adaptors import AdaptorSpec, Spec
 from fedretune.compression import Compression, compression_of
 from fedretune.errors import UserError, one_of
 from fedretune.methods import Method, Remedy, method_of, remedies_of
+from scenarios.failures import Failures
 
 RECIPES = Path(__file__).parent / "recipes"
 Scalar = str | int | float | bool
@@ -102,6 +103,10 @@ class RunConfig(_Table):
     compression_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    attack: str = ""
+    attackers: Annotated[int, Field(ge=0)] = 0
+    attack_strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    failures: str = ""
     adaptor: AdaptorConfig = AdaptorConfig()
     train: TrainConfig = TrainConfig()
     remedy: RemedyConfig = RemedyConfig()
@@ -124,6 +129,8 @@ class RunConfig(_Table):
         config = _validated(given)
         # Methods, adaptors and compressions have their own lists of names.
         config.compression_of(config.spec(dim=1, findings=1))
+        Failures.of(config.failures)
+        _check_attackers(config)
         if config.participation < 1:
             _check_participation(config)
         return config
@@ -132,6 +139,11 @@ class RunConfig(_Table):
     def how(self) -> Method:
         """The method that `method` names."""
         return method_of(self.method)
+
+    @property
+    def staged(self) -> bool:
+        """Whether sites attack or fail, which only a simulation can have them do."""
+        return bool(self.attack or self.failures)
 
     @property
     def nodes(self) -> int:
@@ -162,6 +174,21 @@ class RunConfig(_Table):
 def _fill(given: dict[str, Scalar], values: Mapping[str, Scalar]) -> None:
     """Put values in the place of those that are the default's."""
     given.update({key: value for key, value in values.items() if given[key] == DEFAULTS[key]})
+
+
+def _check_attackers(config: RunConfig) -> None:
+    """Raise `UserError` for attackers without an attack, one without them, or too many of them."""
+    if bool(config.attack) != bool(config.attackers):
+        raise UserError(
+            f"attack is '{config.attack}' and attackers is {config.attackers}: give both, or none."
+        )
+    if config.attack_strength and not config.attack:
+        raise UserError("attack-strength is of no use without an attack.")
+    if config.nodes and config.attackers >= config.nodes:
+        raise UserError(
+            f"attackers is {config.attackers} and there are {config.nodes} sites: at least one "
+            "site must be honest."
+        )
 
 
 def _check_participation(config: RunConfig) -> None:

@@ -17,6 +17,7 @@ from scenarios import RunConfig, first_trained
 from server.federation import Federation, Terms
 from server.folder import RunFolder, check_place
 from server.models import Models, unflatten, write_models
+from server.simulator import InProcessGrid
 from server.stream import Stream
 from server.summary import write_failure, write_summary
 
@@ -30,6 +31,8 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the stream that the run config describes. Raises `UserError`."""
     config = RunConfig.from_flat(context.run_config)
+    if config.staged and not isinstance(grid, InProcessGrid):
+        raise UserError("attack and failures are for `fedretune simulate` alone.")
     folder, done, models = open_folder(config)
     with closing(folder):
         try:

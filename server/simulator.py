@@ -29,7 +29,13 @@ RunValues = Mapping[str, str | int | float | bool]
 Asked = tuple[Message, Context]
 #: Answers messages, in their order.
 Answer = Callable[[Sequence[Asked]], Iterator[Asked]]
+#: Sees messages before they are answered.
 Ahead = Callable[[Sequence[Asked]], None]
+#: Has the nodes answer messages, in their order.
+Ask = Callable[[Sequence[Message]], list[Message]]
+#: From messages, and what has nodes answer them, to the replies that reach the server: fewer,
+#: more or others, where a simulation wants to see what becomes of a run then.
+Network = Callable[[Sequence[Message], Ask], list[Message]]
 
 #: The server's own node id; those of the sites begin at 1.
 SERVER_NODE = 0
@@ -44,17 +50,24 @@ class InProcessGrid(Grid):
     ----------
     answer : callable ([(message, context)]) -> iterator of (reply, context)
     contexts : mapping of node id to Context
+    network : callable
+        What is between the server and the nodes.
     ahead : callable ([(message, context)]), optional
         Called with all messages of an exchange before any is answered.
     """
 
     def __init__(
-        self, answer: Answer, contexts: Mapping[int, Context], ahead: Ahead | None = None
+        self,
+        answer: Answer,
+        contexts: Mapping[int, Context],
+        network: Network,
+        ahead: Ahead | None = None,
     ) -> None:
         self._answer = answer
+        self._network = network
         self._ahead = ahead
         self._contexts = dict(contexts)
-        self._replies: dict[str, Message] = {}
+        self._arrived: list[Message] = []
         self._numbers = itertools.count(1)
 
     def set_run(self, run: Run) -> None:
@@ -81,25 +94,37 @@ class InProcessGrid(Grid):
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Answer the messages; return the ids under which the replies wait."""
-        asked = [(each, self._contexts[each.metadata.dst_node_id]) for each in messages]
-        ids = [str(next(self._numbers)) for _ in asked]
-        if self._ahead:
-            self._ahead(asked)
-        for message_id, (reply, context) in zip(ids, self._answer(asked), strict=True):
-            self._replies[message_id] = reply
-            self._contexts[context.node_id] = context
-        return ids
+        """Answer the messages; return the ids that the replies refer to."""
+        sent = list(messages)
+        for each in sent:
+            vars(each.metadata)["_message_id"] = str(next(self._numbers))  # as the SuperLink does
+        self._arrived += self._network(sent, self._ask)
+        return [each.metadata.message_id for each in sent]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies to these messages, each once."""
-        return [self._replies.pop(each) for each in message_ids if each in self._replies]
+        """Return all that has arrived, once: the replies to these messages, and late ones.
+
+        Flower hands over no late ones, and no two replies to one message; a server that can do
+        with them here can do without.
+        """
+        arrived, self._arrived = self._arrived, []
+        return arrived
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Return the replies to `messages`, in their order."""
+        """Return the replies to `messages`: in their order, unless the network changes it."""
         return self.pull_messages(self.push_messages(messages))
+
+    def _ask(self, messages: Sequence[Message]) -> list[Message]:
+        replies = []
+        asked = [(each, self._contexts[each.metadata.dst_node_id]) for each in messages]
+        if self._ahead:
+            self._ahead(asked)
+        for reply, context in self._answer(asked):
+            self._contexts[context.node_id] = context
+            replies.append(reply)
+        return replies
 
 
 def simulate(
@@ -109,6 +134,7 @@ def simulate(
     sites: int,
     workers: int = 1,
     ahead: Ahead | None = None,
+    network: Network | None = None,
 ) -> None:
     """Run `server_app` over `sites` nodes that are calls of `client_app`.
 
@@ -122,6 +148,8 @@ def simulate(
         safely (not Linux), the sites take turns in this one. The numbers are the same.
     ahead : callable ([(message, context)]), optional
         Sees all messages of an exchange before any is answered, in this process.
+    network : callable, optional
+        What is between the server and the nodes; by default nothing.
 
     Raises
     ------
@@ -134,8 +162,12 @@ def simulate(
         for node in range(1, sites + 1)
     }
     with _answering(client_app, 1 if ahead else min(workers, sites)) as answer:
-        grid = InProcessGrid(answer, contexts, ahead)
+        grid = InProcessGrid(answer, contexts, network or _straight, ahead)
         server_app(grid, _context(SERVER_NODE, {}, run_config))
+
+
+def _straight(messages: Sequence[Message], ask: Ask) -> list[Message]:
+    return ask(messages)
 
 
 @contextmanager

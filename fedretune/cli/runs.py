@@ -40,6 +40,10 @@ Recipe = Annotated[str | None, typer.Option(help="A file of scenarios/recipes, b
 Workers = Annotated[
     int | None, typer.Option(help="Processes that play the sites; 0: one a core. Same bytes.")
 ]
+AttackName = Annotated[
+    str | None, typer.Option("--attack", help="What attackers do; `simulate` alone.")
+]
+Attackers = Annotated[int | None, typer.Option(help="How many of the sites attack.")]
 AppPath = Annotated[Path | None, typer.Option("--app", help="Folder of the app, if not here.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")]
 
@@ -59,6 +63,8 @@ _KEYS = [
     "resume",
     "recipe",
     "workers",
+    "attack",
+    "attackers",
 ]
 
 #: Runs a prepared config to its end.
@@ -111,6 +117,8 @@ def _command(engine: str, summary: str) -> Callable[..., None]:
         resume: Resume = None,
         recipe: Recipe = None,
         workers: Workers = None,
+        attack: AttackName = None,
+        attackers: Attackers = None,
         settings: Setting = None,
         app: AppPath = None,
         as_json: AsJson = False,
@@ -140,6 +148,7 @@ def _prepare(engine: str, app: AppFolder, values: dict[str, Any]) -> dict[str, A
     """Resolve the config, and do whatever can fail or is slow before an engine starts."""
     scenarios = app.module("scenarios")
     config = scenarios.RunConfig.from_flat(values)
+    _check_staging(engine, app, config)
     flat: dict[str, Any] = config.to_flat()
     flat["out"] = str(Path(flat["out"]).expanduser().absolute())
     if flat["manifest"] != "phantoms":
@@ -147,10 +156,24 @@ def _prepare(engine: str, app: AppFolder, values: dict[str, Any]) -> dict[str, A
     place = Path(flat["out"]), flat["name"], flat["resume"]
     flat["name"] = app.module("server.folder").check_place(*place)
     flat["sites"] = _MAKERS[engine](app, flat)
+    scenarios.RunConfig.from_flat(flat)  # now that it is known how many sites there are
     if flat["resume"]:
         path = Path(flat["out"]) / flat["name"]
         app.module("server.app").check_resumable(path, scenarios.RunConfig.from_flat(flat))
     return flat
+
+
+def _check_staging(engine: str, app: AppFolder, config: Any) -> None:
+    """Raise `UserError` for an attack that is none, or where no site can attack or fail."""
+    if not config.staged:
+        return
+    if engine != "simulate":
+        raise UserError(
+            "attack and failures are for `fedretune simulate`: the sites that Flower starts are "
+            "honest, and fail by themselves."
+        )
+    if config.attack:
+        app.module("clients.attacks").attack_of(config.attack, config.attack_strength)
 
 
 def make_data(app: AppFolder, values: dict[str, Any]) -> int:
@@ -182,9 +205,11 @@ def in_process(app: AppFolder, config: dict[str, Any]) -> None:
     try:
         resolved = app.module("scenarios").RunConfig.from_flat(config)
         together = app.module("clients.ahead")
-        ahead = together.train_ahead if together.wanted(resolved) else None
+        batched = together.wanted(resolved) and not resolved.attack  # attackers train by themselves
+        ahead = together.train_ahead if batched else None
+        client_app, network = app.module("clients.staging").staged(app.client_app, resolved)
         workers = resolved.workers or cores()
-        simulate(app.server_app, app.client_app, config, resolved.nodes, workers, ahead)
+        simulate(app.server_app, client_app, config, resolved.nodes, workers, ahead, network)
     except UserError as error:  # what a user can mend before a run was checked before it
         raise RunFailedError(str(error)) from error
 
