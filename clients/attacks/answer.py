@@ -108,6 +108,8 @@ class Attack:
         Whether a server can see from the reply alone that it is not sound.
     status, reason : str (default: "")
         What a sound server writes of a malformed one in ``sites.csv``; of the reason, a part.
+    counts_once : bool (default: False)
+        Of a malformed one: whether the server takes one of its replies and leaves out the others.
     strength : float (default: 0.0)
         Unless the config sets another; 0 where there is nothing to choose.
     at_site : callable (Site) -> Site
@@ -118,5 +120,6 @@ class Attack:
     kind: Literal["malformed", "plausible"]
     status: str = ""
     reason: str = ""
+    counts_once: bool = False
     strength: float = 0.0
     at_site: "Callable[[Site], Site] | None" = None
