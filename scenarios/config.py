@@ -184,6 +184,11 @@ def _check_attackers(config: RunConfig) -> None:
         )
     if config.attack_strength and not config.attack:
         raise UserError("attack-strength is of no use without an attack.")
+    if config.attack and config.compression != "none":
+        raise UserError(
+            f"compression is '{config.compression}', and attacks are on whole adaptors: set "
+            "compression = none, or leave the attack out."
+        )
     if config.nodes and config.attackers >= config.nodes:
         raise UserError(
             f"attackers is {config.attackers} and there are {config.nodes} sites: at least one "
