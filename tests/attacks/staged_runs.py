@@ -55,7 +55,7 @@ class Runs:
         config: dict[str, Any] = {"out": str(self.out), "name": name, "sites": SITES}
         config |= {"experiences": 2, "rounds": 2, "train.epochs": 1, **keys}
         app, staged_network = staged(clients.app.app, RunConfig.from_flat(config))
-        simulate(server.app.app, app, config, SITES, workers, network or staged_network)
+        simulate(server.app.app, app, config, SITES, workers, network=network or staged_network)
         return Ended(self.out / name)
 
 
