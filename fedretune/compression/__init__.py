@@ -3,7 +3,8 @@
 A site sends not its adaptor but the update: what it changed in the one that it received, encoded
 in fewer bytes. What the encoding loses stays at the site and is added to its next update, so that
 nothing is lost but time: error feedback, Seide et al. 2014 (1-bit SGD), Karimireddy et al. 2019
-(arXiv 1901.09847). Adding a compression is one file and one line in `COMPRESSIONS`.
+(arXiv 1901.09847). Only a reply that never arrives is lost, as it is without compression. Adding
+a compression is one file and one line in `COMPRESSIONS`.
 """
 
 from fedretune.adaptors import Spec
