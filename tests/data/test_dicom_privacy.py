@@ -11,6 +11,8 @@ from fedretune.data.images import decode_image
 from fedretune.errors import UserError
 from tests.data.dicoms import ID, NAME, compressed, content, dataset, radiograph
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of what is written here
+
 #: Reads each file of a folder as loudly as Python can, and prints tracebacks.
 LOUD = """
 import logging, sys, traceback, warnings

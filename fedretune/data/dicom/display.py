@@ -36,7 +36,8 @@ def show(stored: Stored, dataset: Dataset, layout: Layout) -> NDArray[np.uint8]:
     if shades is None and layout.stored <= 8:  # was made for display
         shades = _between(values, values.min(), values.max())
     if shades is None:
-        counts = np.bincount(stored.ravel().astype(np.int64) - layout.lowest, minlength=len(codes))
+        places = stored.astype(np.int64) - layout.lowest if layout.signed else stored
+        counts = np.bincount(places.ravel(), minlength=len(codes))
         shades = stretch(values, np.where(padding, 0, counts))
     if layout.photometric == "MONOCHROME1":
         shades = 1 - shades
