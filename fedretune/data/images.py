@@ -21,9 +21,6 @@ DEPTHS = (8, 12, 16)
 #: Suffixes of files that are DICOM even without the preamble that says so.
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 
-#: Suffixes of what `open_image` reads; the content decides, not the suffix.
-SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", ".pgm"}
-
 #: Pillow's names. Its other formats are no radiograph's, and some run other programs.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "JPEG2000")
 

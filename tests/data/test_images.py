@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from fedretune.data import images
-from fedretune.data.images import SUFFIXES, decode_image, open_image
+from fedretune.data.images import decode_image, open_image
 from fedretune.errors import UserError
 
 
@@ -160,7 +160,7 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(
 
 
 def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
-    for suffix in SUFFIXES:
+    for suffix in (".png", ".tif", ".dcm"):
         path = tmp_path / f"a{suffix}"
         path.touch()
         with pytest.raises(UserError, match=r"a\.\w+ \((the file is empty|it is no DICOM)"):

@@ -44,7 +44,7 @@ def decode_apart(data: bytes, syntax: str, options: dict[str, Any]) -> NDArray[A
         assert child.stdout
         send(child.stdin, {"syntax": syntax, "options": options}, data)
         words, pixels = receive(child.stdout)
-    except (OSError, EOFError, ValueError):
+    except Exception:  # whatever a broken child may send
         child.kill()
         _bury(child)
         return None

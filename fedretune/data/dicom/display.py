@@ -49,17 +49,11 @@ def show(stored: Stored, dataset: Dataset, layout: Layout) -> NDArray[np.uint8]:
 def window(values: Values, centre: float, width: float, function: str) -> Values:
     """Return the shades, 0 to 1, of values through a window.
 
-    Formulas of PS3.3, C.11.2.1.2.1 (``LINEAR``), C.11.2.1.3.1 (``SIGMOID``) and C.11.2.1.3.2
-    (``LINEAR_EXACT``). Raises `RefusedError` for a width that the function does not allow.
+    Formulas of PS3.3, C.11.2.1.2.1 (``LINEAR``, at least 1 wide), C.11.2.1.3.1 (``SIGMOID``) and
+    C.11.2.1.3.2 (``LINEAR_EXACT``), both wider than 0.
     """
     if function == "LINEAR":
         centre, width = centre - 0.5, width - 1
-    if (
-        not (np.isfinite(centre) and np.isfinite(width))
-        or width < 0
-        or (width == 0 and function != "LINEAR")
-    ):
-        raise RefusedError(f"the width of its window is not allowed for the function {function}")
     if function == "SIGMOID":
         with np.errstate(over="ignore"):
             return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)))
@@ -116,13 +110,15 @@ def _of_interest(values: Values, dataset: Dataset) -> Values | None:
         depth = quietly(lambda: int(tables[0].LUTDescriptor[2]))
         if steps is None or depth is None:
             raise RefusedError("its table of the values of interest (VOI LUT) is broken")
-        return np.asarray(steps / (2**depth - 1))
+        return np.clip(steps / (2**depth - 1), 0, 1)
     centre, width = (_first(dataset, tag) for tag in ("WindowCenter", "WindowWidth"))
-    if centre is None or width is None:
-        return None
     function = str(value(dataset, "VOILUTFunction") or "LINEAR").strip().upper()
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise RefusedError("its window has an unknown VOI LUT function")
+    if centre is None or width is None or not np.isfinite([centre, width]).all():
+        return None
+    if width <= 0 or (width < 1 and function == "LINEAR"):  # is how some write "none"
+        return None
     return window(values, centre, width, function)
 
 
