@@ -5,7 +5,6 @@ Columns: `image` (a path, relative to the manifest or absolute), `patient`, `spl
 -1 uncertain, empty not labelled.
 """
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedretune.data.validation import LINES, REQUIRED, check_header, check_structure, parse_findings
+from fedretune.data.tables import decode, header_of, parse_rows, read_bytes, stripped, where_of
+from fedretune.data.validation import REQUIRED, check_header, check_structure, parse_findings
 from fedretune.errors import UserError, one_of
 from fedretune.paths import writing
 
@@ -94,19 +94,15 @@ def load_manifest(path: str | Path) -> Manifest:
         twice; a patient is in two splits or two sites. The message names line, column and mend.
     """
     path = Path(path).expanduser().absolute()
-    raw = _read(path)
-    check_header(path, list(raw.columns))
-    fixed = [name for name in (*REQUIRED, *OPTIONAL) if name in raw.columns]
-    findings = tuple(name for name in raw.columns if name not in (*fixed, LINES))
-    lines = raw[LINES].to_numpy(dtype=np.int64)
-    text = raw[fixed].apply(lambda column: column.str.strip())
-
-    def where(row: int) -> str:
-        return f"{path}, line {lines[row]}"
-
-    check_structure(path, text, findings, where)
-    labels = parse_findings(raw[list(findings)], where)
-    return Manifest(path, pd.concat([text, labels], axis=1), findings, lines)
+    text = _read(path)
+    fixed = [name for name in (*REQUIRED, *OPTIONAL) if name in text]
+    findings = tuple(str(name) for name in text if name not in fixed)
+    where = where_of(text)
+    check_structure(path, text[fixed], findings, where)
+    labels = parse_findings(text[list(findings)], where)
+    lines = text.index.get_level_values("line").to_numpy(dtype=np.int64)
+    table = pd.concat([text[fixed], labels], axis=1).reset_index(drop=True)
+    return Manifest(path, table, findings, lines)
 
 
 def check_images(manifest: Manifest) -> None:
@@ -155,36 +151,27 @@ _NO_PARQUET = '{path}: Parquet needs pyarrow: pip install "fedretune[parquet]", 
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Return every cell as text ("" where empty), plus the column `LINES`."""
+    """Return every cell as text ("" where empty), by file and line."""
     if not path.is_file():
         raise UserError(f"There is no manifest {path}.")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    content = decode(path, read_bytes(path), "utf-8")
+    header = header_of(path, content, ",")
+    check_header(path, header)
+    return parse_rows(path, content, ",", header)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return _as_text(pd.read_parquet(path)) if path.suffix == ".parquet" else _read_csv(path)
+        frame = pd.read_parquet(path)
+        booleans = frame.select_dtypes("bool").columns
+        frame = frame.astype(dict.fromkeys(booleans, "int8"))
+        text = frame.astype(object).where(frame.notna(), "").astype(str)
     except ImportError as error:
         raise UserError(_NO_PARQUET.format(path=path)) from error
-    except OSError as error:  # before ValueError: pyarrow's errors may be both
-        raise UserError(f"Cannot read the manifest {path}: {error}.") from error
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"Cannot read the manifest {path} as a table: {error}.") from error
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Read with the csv module, which knows the line that each row ends on; pandas does not."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        header = [name.strip() for name in next(reader, [])]
-        rows = [(*row, str(reader.line_num)) for row in reader if row]
-    for row in rows:
-        if len(row) != len(header) + 1:
-            raise UserError(
-                f"{path}, line {row[-1]}: {len(row) - 1} cells, but the header has {len(header)}. "
-                "Cells are separated by commas; one that contains a comma needs quotes."
-            )
-    return pd.DataFrame(rows, columns=[*header, LINES], dtype=str)
-
-
-def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    booleans = frame.select_dtypes("bool").columns
-    frame = frame.astype(dict.fromkeys(booleans, "int8"))
-    text = frame.astype(object).where(frame.notna(), "").astype(str).reset_index(drop=True)
-    return text.assign(**{LINES: text.index + 1})
+    except Exception as error:
+        # A broken file brings pyarrow and pandas to raise nearly anything, some of it with cells.
+        raise UserError(f"Cannot read the manifest {path}: it is no sound Parquet file.") from error
+    check_header(path, [str(name) for name in text])
+    return stripped(text, path, list(range(1, len(text) + 1)))

@@ -11,9 +11,6 @@ from fedretune.errors import UserError
 REQUIRED = ("image", "patient", "split")
 SPLITS = ("train", "val", "test")
 
-#: The column that carries each row's line while a file is read; never in a file's own header.
-LINES = "\x1fline"
-
 #: From a row's position to "FILE, line N", for messages.
 Where = Callable[[int], str]
 
@@ -63,7 +60,7 @@ def check_structure(
 
 
 def parse_findings(text: pd.DataFrame, where: Where) -> pd.DataFrame:
-    """Return the labels as float32, NaN where empty, with the index of `text`.
+    """Return the labels, written without spaces, as float32, NaN where empty.
 
     Raises
     ------
@@ -73,7 +70,7 @@ def parse_findings(text: pd.DataFrame, where: Where) -> pd.DataFrame:
     """
     parsed = {}
     for finding in text.columns:
-        cells = text[finding].str.strip()
+        cells = text[finding]
         known = cells.isin(list(_LABELS)).to_numpy()
         if not known.all():
             row = int(known.argmin())

@@ -1,5 +1,6 @@
 """Reading, checking and writing manifests."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedretune.data.manifest import check_images, load_manifest, write_manifest
@@ -79,7 +80,7 @@ def test_an_unknown_policy_or_finding_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
-        ("", ["lacks the column image, patient, split"]),
+        ("", ["is empty"]),
         ("image;patient;split;Mass\na;1;train;0\n", ["lacks the column", "comma-separated"]),
         ("image,patient,Mass\na,1,0\n", ["lacks the column split"]),
         ("image,patient,split\na,1,train\n", ["no finding column"]),
@@ -93,7 +94,9 @@ def test_an_unknown_policy_or_finding_is_named(tmp_path: Path) -> None:
         (HEADER + "a,1,train,x,0,0\na,1,train,x,0,0\n", ["line 3", "line 2 already"]),
         (HEADER.replace("site", "Mass") + "a,1,train,x,0,0\n", ["'Mass' is there twice"]),
         ("image,patient,split,,Mass\na,1,train,,0\n", ["column 4 has no name"]),
-        (HEADER + 'a,"1,train,x,0,0\n', ["as a table"]),
+        (HEADER + 'a,"1,train,x,0,0\n', ["line 2", "a quote that opens and does not close"]),
+        (HEADER + "a,1,train,x,0,0\nb\0,1,train,x,0,0\n", ["line 3", "NUL"]),
+        (HEADER + "a,1,train,x,0," + "0" * 200_000, ["line 2", "field larger"]),
     ],
 )
 def test_a_bad_manifest_is_named_with_line_and_mend(
@@ -128,7 +131,7 @@ def test_a_patient_in_two_splits_or_sites_is_counted_and_not_named(
 def test_bytes_that_are_no_text_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     path.write_bytes(b"image,patient,split,Mass\n\xff\xfe,1,train,0\n")
-    fails(path, "as a table")
+    fails(path, "line 2", "not UTF-8")
 
 
 def test_a_missing_manifest_and_a_folder_are_errors(tmp_path: Path) -> None:
@@ -152,6 +155,7 @@ LABELS = st.lists(
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@settings(max_examples=40)
 @given(labels=LABELS)
 def test_what_is_written_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, labels: list[tuple[float, float]]
@@ -169,6 +173,30 @@ def test_what_is_written_is_read_again(
     assert manifest.table["image"].tolist() == table["image"].tolist()
     assert manifest.table["patient"].tolist() == table["patient"].tolist()
     assert [entry.name for entry in folder.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@settings(max_examples=40)
+@given(flips=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=4))
+def test_flipped_bytes_give_a_manifest_or_a_message(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, flips: list[tuple[int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("flipped")
+    table = load_manifest(write(folder, HEADER + ROWS)).table
+    path = write_manifest(table, folder / f"broken.{suffix}")
+    content = bytearray(path.read_bytes())
+    for place, value in flips:
+        content[place % len(content)] = value
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+        assert len(load_manifest(path)) > 0
+
+
+def test_a_broken_parquet_file_is_named_without_its_cells(tmp_path: Path) -> None:
+    table = load_manifest(write(tmp_path, HEADER + ROWS)).table
+    path = write_manifest(table, tmp_path / "manifest.parquet")
+    path.write_bytes(path.read_bytes().replace(b"pandas_type", b"pandas_tipe"))
+    fails(path, "no sound Parquet file")
 
 
 def test_a_failed_write_leaves_the_old_manifest(tmp_path: Path) -> None:

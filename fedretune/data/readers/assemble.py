@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedretune.data.manifest import OPTIONAL, Manifest, load_manifest, write_manifest
 from fedretune.data.readers import READERS, Option, Reader, Reading, Request, Value
 from fedretune.data.readers.roots import Root
-from fedretune.data.readers.tables import where_of
+from fedretune.data.tables import where_of
 from fedretune.data.validation import REQUIRED, SPLITS, check_structure
 from fedretune.errors import UserError, one_of
 from fedretune.seeds import derive_seed

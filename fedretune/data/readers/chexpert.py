@@ -16,7 +16,7 @@ import pandas as pd
 
 from fedretune.data.readers import Reader, Reading, Request, Wanted
 from fedretune.data.readers.columns import BLANK, NO_FINDING, VIEWS, chexpert_labels, of_views
-from fedretune.data.readers.tables import read_rows, where_of
+from fedretune.data.tables import read_rows, where_of
 from fedretune.errors import UserError
 from fedretune.findings import CHEXPERT13
 

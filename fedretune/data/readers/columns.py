@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from fedretune.data.readers import Option
-from fedretune.data.readers.tables import where_of
+from fedretune.data.tables import where_of
 from fedretune.data.validation import parse_findings
 from fedretune.errors import UserError
 from fedretune.findings import CHEXPERT13

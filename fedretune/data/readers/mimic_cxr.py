@@ -18,7 +18,7 @@ from fedretune.data.readers.columns import (
     of_views,
     unique_key_of,
 )
-from fedretune.data.readers.tables import read_rows, where_of
+from fedretune.data.tables import read_rows, where_of
 from fedretune.errors import UserError
 from fedretune.findings import CHEXPERT13
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fedretune.data.readers import Reader, Reading, Request, Wanted
-from fedretune.data.readers.tables import read_lines, read_rows, where_of
+from fedretune.data.tables import read_lines, read_rows, where_of
 from fedretune.errors import UserError
 from fedretune.findings import NIH14
 

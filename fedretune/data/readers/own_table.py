@@ -14,7 +14,7 @@ import pandas as pd
 from fedretune.data.manifest import OPTIONAL
 from fedretune.data.patients import load_salt, pseudonym
 from fedretune.data.readers import Option, Reader, Reading, Request, Wanted
-from fedretune.data.readers.tables import decode, header_of, parse_rows, read_bytes, where_of
+from fedretune.data.tables import decode, header_of, parse_rows, read_bytes, where_of
 from fedretune.data.validation import REQUIRED, SPLITS
 from fedretune.errors import UserError
 

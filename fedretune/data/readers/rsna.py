@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedretune.data.readers import Reader, Reading, Request, Wanted
-from fedretune.data.readers.tables import read_bytes, read_rows, where_of
+from fedretune.data.tables import read_bytes, read_rows, where_of
 from fedretune.data.validation import parse_findings
 from fedretune.errors import UserError
 

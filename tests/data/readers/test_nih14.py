@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedretune.data.readers.assemble import Plan, make_manifest
@@ -21,6 +21,7 @@ def test_official_columns_become_labels(tmp_path: Path) -> None:
     assert positive == ["Mass", "Pleural Thickening"]
 
 
+@settings(max_examples=40)
 @given(st.sets(st.sampled_from(NIH14)))
 def test_any_combination_of_findings_is_read(
     tmp_path_factory: pytest.TempPathFactory, findings: set[str]

@@ -1,4 +1,4 @@
-"""A data set's table of text: read in one piece, each row with the file and line it stands on."""
+"""A table of text: read in one piece, each row with the file and line it stands on."""
 
 import csv
 import gzip
@@ -137,9 +137,14 @@ def _frame(
         picked.append(pick(row))
     if not lines:
         raise UserError(f"{path} has no rows below its header.")
-    index = pd.MultiIndex.from_arrays([[str(path)] * len(lines), lines], names=("file", "line"))
     cells = dict(zip(wanted, zip(*picked, strict=True), strict=False))
-    columns = {name: pd.Series(cells[name], dtype=str).str.strip() for name in wanted}
+    return stripped(pd.DataFrame(cells, dtype=str), path, lines)
+
+
+def stripped(text: pd.DataFrame, path: Path, lines: list[int]) -> pd.DataFrame:
+    """Return a table of text without spaces around its cells, by file and line."""
+    columns = {name: text[name].str.strip() for name in text}
+    index = pd.MultiIndex.from_arrays([[str(path)] * len(lines), lines], names=("file", "line"))
     return pd.DataFrame(columns).set_index(index)
 
 

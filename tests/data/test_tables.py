@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedretune.data.readers import tables
-from fedretune.data.readers.tables import decode, parse_rows, read_bytes, read_lines, read_rows
+from fedretune.data import tables
+from fedretune.data.tables import decode, parse_rows, read_bytes, read_lines, read_rows
 from fedretune.errors import UserError
 
 HEADER = "image,patient\n"
