@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset, uid
 
+from fedretune.data.dicom.study import read_study
 from fedretune.data.images import decode_image
 from fedretune.errors import UserError
-from tests.data.dicoms import ID, NAME, compressed, content, dataset, radiograph
+from tests.data.dicoms import ID, NAME, compressed, content, dataset, radiograph, write
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of what is written here
 
@@ -75,6 +76,13 @@ def test_nothing_of_a_header_is_ever_said(tmp_path: Path, strict: list[str]) -> 
     assert "good.dcm (32, 24)" in done.stdout
     assert done.stdout.count("Cannot read the image") >= 8
     assert "CANARY" not in done.stdout + done.stderr
+
+
+def test_a_study_does_not_show_what_it_knows(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path / "a.dcm", dataset(radiograph(), 12)))
+    assert study is not None
+    assert (study.patient, study.name) == (ID, NAME)
+    assert "CANARY" not in f"{study} {study!r} {[study]}"
 
 
 def test_an_error_holds_nothing_of_a_header_either() -> None:

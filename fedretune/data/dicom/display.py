@@ -110,7 +110,7 @@ def _of_interest(values: Values, dataset: Dataset) -> Values | None:
         depth = quietly(lambda: int(tables[0].LUTDescriptor[2]))
         if steps is None or depth is None:
             raise RefusedError("its table of the values of interest (VOI LUT) is broken")
-        return np.clip(steps / (2**depth - 1), 0, 1)
+        return np.asarray(np.clip(steps / (2**depth - 1), 0, 1))
     centre, width = (_first(dataset, tag) for tag in ("WindowCenter", "WindowWidth"))
     function = str(value(dataset, "VOILUTFunction") or "LINEAR").strip().upper()
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):

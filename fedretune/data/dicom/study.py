@@ -41,7 +41,7 @@ _TAGS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # a traceback may show what is at hand
 class Study:
     """One image's place in the hospital. It identifies a patient: for this process alone.
 
