@@ -195,7 +195,7 @@ def test_flipped_bytes_give_a_manifest_or_a_message(
 def test_a_broken_parquet_file_is_named_without_its_cells(tmp_path: Path) -> None:
     table = load_manifest(write(tmp_path, HEADER + ROWS)).table
     path = write_manifest(table, tmp_path / "manifest.parquet")
-    path.write_bytes(path.read_bytes().replace(b"pandas_type", b"pandas_tipe"))
+    path.write_bytes(path.read_bytes().replace(b"a.png", b"a\xffpng"))
     fails(path, "no sound Parquet file")
 
 
