@@ -6,6 +6,7 @@ patient as a salted hash (`fedretune.data.patients`) of ``PatientID`` and, where
 joined by a key of the header or by the file's path.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,9 @@ _KEYS = ("SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "
 #: Options of the table of labels, as ``fedretune manifest csv`` has them.
 _OF_TABLE = ("finding", "ignore", "positive", "negative", "uncertain", "separator", "encoding")
 _OWN = ("split-column", "site-column")
+
+#: What a table of text cannot hold: control characters, and bytes that are no UTF-8.
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 Found = dict[str, Study]  # by path, relative to the folder
 
@@ -59,6 +63,8 @@ def _kept(request: Request) -> tuple[Found, Counter[str]]:
     seen: set[str] = set()
     for path, study in _studies(request):
         reason = "not a DICOM file" if study is None else _unwanted(study, request)
+        if study is not None and _NO_TEXT.search(path):
+            reason = "a path with a control character, or not in UTF-8"
         if study is not None and not reason and study.instance in seen:
             reason = "the same image again (SOPInstanceUID)"
         if study is None or reason:

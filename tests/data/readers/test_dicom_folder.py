@@ -1,6 +1,7 @@
 """A hospital's folder of DICOM files with its spreadsheet, by command line and in Python."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,6 +178,15 @@ def test_a_folder_without_radiographs_says_what_is_there(tmp_path: Path) -> None
     dicom(folder / "b.dcm", "P1", Modality="MR")
     with pytest.raises(UserError, match=r"1 x not a DICOM file; 1 x a modality other"):
         made(bare(folder))
+
+
+def test_paths_that_no_table_can_hold_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for number, name in enumerate((b"R\xf6ntgen.dcm", b"a\nb.dcm", b"c.dcm")):
+        dicom(folder / os.fsdecode(name), "P1", SOPInstanceUID=f"1.{number}")
+    result = made(bare(folder))
+    assert len(result.manifest) == 1
+    assert result.dropped == {"a path with a control character, or not in UTF-8": 2}
 
 
 def test_a_link_that_leads_out_is_not_followed(tmp_path: Path) -> None:
