@@ -66,8 +66,8 @@ def _asked(message: Message, context: Context) -> _Asked | None:
         return None
     try:
         site = open_site(context)
-        arrays, where, memory = training_of(message, site)
-        task = site.task(arrays, *where, memory)
+        sent, where, memory = training_of(message, site)
+        task = site.task(sent, *where, memory)
     except UserError:
         return None
     return None if task.terms else _Asked(site, task, where)

@@ -11,9 +11,9 @@ from clients.memory import SiteMemory
 from clients.site import Arrays, Site
 from clients.world import open_world
 from fedretune.errors import UserError
-from fedretune.wire import Value, WireError, decode
+from fedretune.wire import ArrayRecords, Value, WireError, decode
 from scenarios import RunConfig
-from scenarios.config import Scalar
+from scenarios.table import Scalar
 
 # Adaptors are small: more threads would cost more than they give, and would make the last bits
 # of a result depend on the machine.
@@ -52,16 +52,15 @@ def train(message: Message, context: Context) -> Message:
 
 def trained(site: Site, message: Message) -> Message:
     """Return the reply of a site to a training message."""
-    arrays, where, memory = training_of(message, site)
-    records, metrics = site.train(arrays, *where, memory)
-    return Message(content_of(records, {"metrics": metrics}), reply_to=message)
+    sent, where, memory = training_of(message, site)
+    return Message(content_of(*site.train(sent, *where, memory)), reply_to=message)
 
 
-def training_of(message: Message, site: Site) -> tuple[Arrays, tuple[int, int], SiteMemory]:
+def training_of(message: Message, site: Site) -> tuple[ArrayRecords, tuple[int, int], SiteMemory]:
     """Return what a site is to train, in which experience and round, and its memory of the run."""
     run = str(message.content.config_records["position"]["run"])
     return (
-        _arrays(message, "adaptor") or {},
+        _sent(message),
         (_position(message, "experience"), _position(message, "round")),
         SiteMemory.of(site.world.config.out, run, site.name),
     )
@@ -71,15 +70,16 @@ def training_of(message: Message, site: Site) -> tuple[Arrays, tuple[int, int], 
 def evaluate_coarse(message: Message, context: Context) -> Message:
     """Say where the scores lie."""
     site = open_site(context)
-    return _counts(message, site, site.coarse(_arrays(message, "adaptor")))
+    return _counts(message, site, site.coarse(_sent(message).get("adaptor")))
 
 
 @app.evaluate("histograms")
 def evaluate_histograms(message: Message, context: Context) -> Message:
     """Count the scores between the server's edges."""
     site = open_site(context)
-    edges = (_arrays(message, "edges") or {})["edges"]
-    return _counts(message, site, site.histograms(_arrays(message, "adaptor"), edges))
+    sent = _sent(message)
+    counts = site.histograms(sent.get("adaptor"), sent["edges"]["edges"])
+    return _counts(message, site, counts)
 
 
 @lru_cache(maxsize=2)
@@ -88,13 +88,13 @@ def _config(run_config: tuple[tuple[str, Scalar], ...]) -> RunConfig:
     return RunConfig.from_flat(dict(run_config))
 
 
-def _arrays(message: Message, record: str) -> Arrays | None:
-    """Return the arrays that the server sent, by name: read-only, where they lie."""
-    values = message.content.array_records.get(record)
-    if values is None:
-        return None
+def _sent(message: Message) -> ArrayRecords:
+    """Return the arrays that the server sent, by record and name: read-only, where they lie."""
     try:
-        return {name: decode(name, each) for name, each in values.items()}
+        return {
+            record: {name: decode(name, each) for name, each in values.items()}
+            for record, values in message.content.array_records.items()
+        }
     except WireError as error:
         raise UserError(
             f"The server's message cannot be read: {error}.",

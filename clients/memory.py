@@ -1,8 +1,9 @@
 """What a site remembers from one experience to the next, on its own disk.
 
 A snapshot is written when an experience begins and when it ends, and after a round in which an
-update was compressed. A round that is repeated after a kill reads the same memory, for it reads
-what was written before it, and writes the same bytes.
+update was compressed or the strategy's site part remembers something. A round that is repeated
+after a kill reads the same memory, for it reads what was written before it, and writes the same
+bytes.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from fedretune.errors import UserError
 from fedretune.methods.method import Memory
 from fedretune.paths import writing
 
-#: Residuals that are kept: as many rounds as a resumed run may repeat, and more.
+#: Rounds of which something is kept: as many rounds as a resumed run may repeat, and more.
 KEPT = 8
 
 
@@ -61,22 +62,31 @@ class SiteMemory:
 
     def residual(self, experience: int, round_: int) -> Vector | None:
         """Return what the last update before this round left unsent; None if there was none."""
-        earlier = [path for path in self._residuals() if path < self._residual(experience, round_)]
-        return load_file(earlier[-1])["residual"] if earlier else None
+        return self.left("residual", experience, round_).get("residual")
 
     def keep_residual(self, experience: int, round_: int, residual: Vector) -> None:
-        """Keep what the update of this round leaves unsent, and forget what is long past."""
-        path = self._residual(experience, round_)
-        self._save(path, {"residual": residual})
+        """Keep what the update of this round leaves unsent."""
+        self.leave("residual", experience, round_, {"residual": residual})
+
+    def left(self, what: str, experience: int, round_: int) -> Memory:
+        """Return the memory of a kind that the last round before this one left; empty if none."""
+        path = self._round(what, experience, round_)
+        earlier = [each for each in self._rounds(what) if each < path]
+        return load_file(earlier[-1]) if earlier else {}
+
+    def leave(self, what: str, experience: int, round_: int, memory: Memory) -> None:
+        """Keep a memory of a kind after a round, and forget what is long past."""
+        path = self._round(what, experience, round_)
+        self._save(path, memory)
         # Later ones are of a run that was killed, and are written again.
-        for old in [each for each in self._residuals() if each <= path][:-KEPT]:
+        for old in [each for each in self._rounds(what) if each <= path][:-KEPT]:
             old.unlink()
 
-    def _residual(self, experience: int, round_: int) -> Path:
-        return self.folder / f"residual-{experience:04}-{round_:05}.safetensors"
+    def _round(self, what: str, experience: int, round_: int) -> Path:
+        return self.folder / f"{what}-{experience:04}-{round_:05}.safetensors"
 
-    def _residuals(self) -> list[Path]:
-        return sorted(self.folder.glob("residual-*.safetensors"))
+    def _rounds(self, what: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{what}-*.safetensors"))
 
     def _write(self, experience: int, which: str, memory: Memory) -> None:
         self._save(self._path(experience, which), memory)

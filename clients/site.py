@@ -1,6 +1,6 @@
 """One hospital: its shards of the stream, and what it does with an adaptor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +15,15 @@ from fedretune.evaluation import coarse_histogram, histograms
 from fedretune.methods.method import Memory, Visit
 from fedretune.objectives.difference import scores
 from fedretune.seeds import derive_seed
+from fedretune.strategies.part import Finish, Round
 from fedretune.training import Term, TrainingResult, TrainingSettings, train
-from fedretune.wire import Array, Value
+from fedretune.wire import Array, ArrayRecords, ScalarRecords, Value
 
-Arrays = dict[str, Array]
+Arrays = Mapping[str, Array]
 Scalars = dict[str, Value]
+
+#: Of what a site remembers, what is the strategy's.
+_STRATEGY = "strategy"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Task:
         Of the images' order.
     terms : list[Term]
         What is added to the loss.
+    finish : callable (model, TrainingResult) -> Contribution
+        What the strategy adds to the reply, once the model is trained.
     """
 
     visit: Visit
@@ -45,6 +51,7 @@ class Task:
     positives: torch.Tensor
     seed: int
     terms: list[Term]
+    finish: Finish
 
 
 @dataclass(frozen=True)
@@ -76,52 +83,60 @@ class Site:
         }
 
     def train(
-        self, arrays: Arrays, experience: int, round_: int, memory: SiteMemory
-    ) -> tuple[dict[str, Arrays], Scalars]:
+        self, sent: ArrayRecords, experience: int, round_: int, memory: SiteMemory
+    ) -> tuple[ArrayRecords, ScalarRecords]:
         """Train the global adaptor on what this site trains at this step of the stream.
 
         Parameters
         ----------
-        arrays : dict of name to float32 array
-            The global adaptor.
+        sent : mapping of record to name to float32 array
+            The global adaptor, and beside it what the strategy sends.
         experience, round_ : int
             Where the run is.
         memory : SiteMemory
-            What the method's remedies remember and what was left unsent, read and written here.
+            What the method's remedies and the strategy remember and what was left unsent, read
+            and written here.
 
         Returns
         -------
         The arrays of a training reply, by record, among them the trained adaptor or, compressed,
-        what was changed in it; and its scalars.
+        what was changed in it; and its scalars, by record.
         """
-        config = self.world.config
-        task = self.task(arrays, experience, round_, memory)
-        model, result = self._learn(task, (experience, round_))
+        config, where = self.world.config, (experience, round_)
+        task = self.task(sent, *where, memory)
+        model, result = self._learn(task, where)
+        contribution = task.finish(model, result)
+        if contribution.memory:
+            memory.leave(_STRATEGY, *where, contribution.memory)
         if round_ == config.rounds - 1 and self.world.remedies:
-            self._end(replace(self._visit(arrays, experience), model=model), memory)
+            self._end(replace(self._visit(sent["adaptor"], experience), model=model), memory)
         metrics: Scalars = {
             "experience": experience,
             "round": round_,
             "num-examples": task.examples,
             "loss": result.loss,
         }
-        records = self._outgoing(arrays, to_arrays(model), (experience, round_), memory)
+        records = self._outgoing(sent["adaptor"], to_arrays(model), where, memory)
         if config.averaging == "positives":
             records["counts"] = {"positives": task.positives.numpy().astype(np.uint32)}
-        return records, metrics
+        return {**records, **contribution.arrays}, {"metrics": metrics, **contribution.scalars}
 
-    def task(self, arrays: Arrays, experience: int, round_: int, memory: SiteMemory) -> Task:
+    def task(self, sent: ArrayRecords, experience: int, round_: int, memory: SiteMemory) -> Task:
         """Return what `train` trains. Raises `UserError` where there is no image."""
         remedies = self.world.remedies
-        visit = self._visit(arrays, experience)
+        visit = self._visit(sent["adaptor"], experience)
         remembered = self._begin(visit, memory)
         fuller = _with_rows(visit, [each.rows(remembered) for each in remedies])
+        left = memory.left(_STRATEGY, experience, round_)
+        turn = self.world.config.site_part().begin(Round(fuller, self.settings, sent, left))
+        terms = [term for each in remedies for term in each.terms(remembered, fuller)]
         return Task(
             fuller,
             len(visit.images),
             (visit.labels == 1).sum(0),
             derive_seed(self.world.config.seed, "train", self.name, experience, round_),
-            [term for each in remedies for term in each.terms(remembered, fuller)],
+            [*terms, *turn.terms],
+            turn.finish,
         )
 
     def _learn(self, task: Task, where: tuple[int, int]) -> tuple[Model, TrainingResult]:

@@ -60,6 +60,8 @@ class Schema:
     scalars: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
 
 
+NOTHING = Schema()
+
 _POSITION = {"experience": int, "round": int}
 
 #: The answer of a site that does not do what was asked. Possible in reply to anything.
@@ -84,12 +86,16 @@ HANDSHAKE = Schema(
 
 
 def train_schema(
-    adaptor: Spec, counted: int = 0, compression: Compression | None = None
+    adaptor: Spec,
+    counted: int = 0,
+    compression: Compression | None = None,
+    added: Schema = NOTHING,
 ) -> Schema:
     """Return what a training reply holds: the adaptor's tensors and four numbers.
 
     With a compression, an encoded update in the adaptor's place. Where averaging needs them, also
-    how many positives there are of each of `counted` findings.
+    how many positives there are of each of `counted` findings. And, in records of their own, what
+    the strategy has `added`.
     """
     metrics = {**_POSITION, "num-examples": int, "loss": float}
     record, sent = ("update", compression) if compression else ("adaptor", adaptor)
@@ -98,7 +104,7 @@ def train_schema(
     }
     if counted:
         arrays["counts"] = {"positives": Tensor((counted,), _COUNTS)}
-    return Schema(arrays=arrays, scalars={"metrics": metrics})
+    return Schema({**arrays, **added.arrays}, {"metrics": metrics, **added.scalars})
 
 
 def coarse_schema(findings: int) -> Schema:

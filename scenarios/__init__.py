@@ -5,7 +5,7 @@ site, the server and the command line can all rebuild it from the run's config a
 """
 
 from scenarios.arrange import arrange, first_trained, taught
-from scenarios.config import RunConfig
+from scenarios.config import RunConfig, taking_part
 from scenarios.schedules import SCHEDULES
 from scenarios.stream import SCENARIOS, Lesson, Scenario, build_scenario
 from scenarios.views import at_once, pooled
@@ -21,5 +21,6 @@ __all__ = [
     "build_scenario",
     "first_trained",
     "pooled",
+    "taking_part",
     "taught",
 ]

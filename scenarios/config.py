@@ -3,31 +3,26 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from fedretune.adaptors import AdaptorSpec, Spec
 from fedretune.compression import Compression, compression_of
 from fedretune.errors import UserError, one_of
 from fedretune.methods import Method, Remedy, method_of, remedies_of
+from fedretune.strategies import Traits, check_sites, part_of, traits_of
+from scenarios.aggregation import AggregationConfig, strategy_settings
 from scenarios.failures import Failures
+from scenarios.table import Scalar, Table
+
+if TYPE_CHECKING:
+    from fedretune.strategies.part import SitePart
 
 RECIPES = Path(__file__).parent / "recipes"
-Scalar = str | int | float | bool
 
 
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=_kebab, populate_by_name=True, extra="forbid", frozen=True
-    )
-
-
-class AdaptorConfig(_Table):
+class AdaptorConfig(Table):
     """What is trained; see `fedretune.adaptors.AdaptorSpec`."""
 
     kind: str = "mlp"
@@ -43,7 +38,7 @@ class AdaptorConfig(_Table):
         )
 
 
-class TrainConfig(_Table):
+class TrainConfig(Table):
     """How a site trains in one round; see `fedretune.training.TrainingSettings`."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -55,7 +50,7 @@ class TrainConfig(_Table):
     one_class: Literal["train", "mask"] = "train"
 
 
-class RemedyConfig(_Table):
+class RemedyConfig(Table):
     """How strong each remedy against forgetting is; see `fedretune.methods`."""
 
     ewc: Annotated[float, Field(ge=0)] = 1000.0
@@ -64,7 +59,7 @@ class RemedyConfig(_Table):
     anchor: Annotated[float, Field(ge=0)] = 1.0
 
 
-class RunConfig(_Table):
+class RunConfig(Table):
     """Everything that decides a run. The same keys as ``[tool.flwr.app.config]``."""
 
     recipe: str = ""
@@ -97,6 +92,7 @@ class RunConfig(_Table):
     device: str = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     batched: Literal["auto", "never", "always"] = "auto"
+    strategy: str = "fedavg"
     averaging: Literal["examples", "positives"] = "examples"
     stream_mean: bool = False
     compression: str = "none"
@@ -110,12 +106,14 @@ class RunConfig(_Table):
     adaptor: AdaptorConfig = AdaptorConfig()
     train: TrainConfig = TrainConfig()
     remedy: RemedyConfig = RemedyConfig()
+    aggregation: AggregationConfig = AggregationConfig()
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Scalar]) -> "RunConfig":
         """Validate flat keys such as ``adaptor.kind``.
 
-        A recipe fills the keys left at default, and the method's own settings those left then.
+        A recipe fills the keys left at default, and the strategy's and the method's own settings
+        those left then.
 
         Raises
         ------
@@ -125,7 +123,10 @@ class RunConfig(_Table):
         given = {**DEFAULTS, **{_known(key): value for key, value in values.items()}}
         if recipe := str(given["recipe"]):
             _fill(given, load_recipe(recipe))
+        _fill(given, strategy_settings(given, DEFAULTS))
         _fill(given, method_of(str(given["method"])).settings)
+        if not traits_of(str(given["strategy"])).weighs:
+            given["averaging"] = DEFAULTS["averaging"]  # a method may have wished for another
         config = _validated(given)
         # Methods, adaptors and compressions have their own lists of names.
         config.compression_of(config.spec(dim=1, findings=1))
@@ -133,6 +134,8 @@ class RunConfig(_Table):
         _check_attackers(config)
         if config.participation < 1:
             _check_participation(config)
+        if config.how.trains:
+            _check_strategy(config)
         return config
 
     @property
@@ -166,6 +169,15 @@ class RunConfig(_Table):
         """Return the method's remedies, with their strengths."""
         return remedies_of(self.how, self.remedy.model_dump())
 
+    @property
+    def traits(self) -> Traits:
+        """What is known of the strategy that `strategy` names."""
+        return traits_of(self.strategy)
+
+    def site_part(self) -> "SitePart":
+        """Return the site's part in the strategy."""
+        return part_of(self.strategy, self.aggregation.model_dump())
+
     def to_flat(self) -> dict[str, Scalar]:
         """Return the flat keys and scalar values that `from_flat` takes."""
         return _flatten(self.model_dump(by_alias=True))
@@ -194,6 +206,23 @@ def _check_attackers(config: RunConfig) -> None:
             f"attackers is {config.attackers} and there are {config.nodes} sites: at least one "
             "site must be honest."
         )
+
+
+def _check_strategy(config: RunConfig) -> None:
+    """Raise `UserError` if the method or the number of sites leaves the strategy nothing to do."""
+    if config.how.arrangement == "local" and config.strategy != DEFAULTS["strategy"]:
+        raise UserError(
+            f"Method '{config.method}' aggregates nothing: leave strategy = {config.strategy} out, "
+            "or take another method."
+        )
+    if config.nodes:
+        sites = taking_part(config.nodes, config.participation)
+        check_sites(config.strategy, config.aggregation.model_dump(), sites, "a round has")
+
+
+def taking_part(sites: int, share: float) -> int:
+    """Return how many of so many sites take part in a round: a share of them, at least one."""
+    return min(sites, max(1, round(share * sites)))
 
 
 def _check_participation(config: RunConfig) -> None:

@@ -28,7 +28,6 @@ class WeightedMean:
 
     def __init__(self, by_finding: Collection[str] = ()) -> None:
         self._by_finding = frozenset(by_finding)
-        self._dtypes: dict[str, np.dtype] = {}
         self._sums: dict[str, NDArray[np.float64]] = {}
         self._examples = 0.0
         self._row_sums: dict[str, NDArray[np.float64]] = {}
@@ -38,7 +37,6 @@ class WeightedMean:
         """Add one site's adaptor; `positives`, ``[F]``, wherever there are tensors by finding."""
         self._examples += examples
         for name, array in arrays.items():
-            self._dtypes[name] = array.dtype
             _accumulate(self._sums, name, array, np.float64(examples))
             if name in self._by_finding:
                 assert positives is not None
@@ -52,10 +50,6 @@ class WeightedMean:
         if not self._examples:
             raise ValueError("nothing to average")
         return {name: self._mean(name) for name in self._sums}
-
-    def result(self) -> dict[str, Array]:
-        """Return the mean, in the adaptors' dtypes. Raises `ValueError` if there is nothing."""
-        return {name: mean.astype(self._dtypes[name]) for name, mean in self.mean().items()}
 
     def _mean(self, name: str) -> NDArray[np.float64]:
         mean = self._sums[name] / self._examples

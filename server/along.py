@@ -5,15 +5,16 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from fedretune.wire import Array
-from server.models import GLOBAL, Models
+from server.models import GLOBAL, KEPT, Models, adaptors_of
 
 #: Before the name of an adaptor's owner: the adaptor with which the experience began.
-_START = "@start/"
+_START = f"{KEPT}start/"
 
 
 def begun(models: Models) -> Models:
     """Return the models with what each begins an experience with beside it."""
-    return {**models, **{_START + owner: arrays for owner, arrays in models.items()}}
+    starts = {_START + owner: arrays for owner, arrays in adaptors_of(models).items()}
+    return {**models, **starts}
 
 
 def settled(
@@ -37,10 +38,8 @@ def settled(
     """
     counts = np.array([sum(f in each for each in taught[:-1]) for f in range(findings)], float)
     now = np.array([f in taught[-1] for f in range(findings)])
-    means = {}
-    for owner, end in models.items():
-        if owner.startswith(_START):
-            continue
+    means = {owner: arrays for owner, arrays in models.items() if not owner.startswith(_START)}
+    for owner, end in adaptors_of(models).items():
         # A site that has come to an adaptor of its own since began with the global one.
         start = models.get(_START + owner, models[_START + GLOBAL])
         means[owner] = {

@@ -6,12 +6,34 @@ from pathlib import Path
 from fedretune.adaptors import Spec, save
 from fedretune.wire import Array
 from scenarios import RunConfig
-
-Arrays = Mapping[str, Array]
+from server.strategies import Arrays, State
 
 #: By the site that owns it. What nobody owns is the global adaptor, which is everybody's.
 Models = Mapping[str, Arrays]
 GLOBAL = ""
+#: Before the name of what is kept among them and is no adaptor in use.
+KEPT = "@"
+_STATE = f"{KEPT}strategy/"
+
+
+def adaptors_of(models: Models) -> Models:
+    """Return the adaptors in use, without what is kept beside them."""
+    return {owner: arrays for owner, arrays in models.items() if not owner.startswith(KEPT)}
+
+
+def state_of(models: Models) -> State:
+    """Return what the strategy remembers."""
+    return {
+        owner.removeprefix(_STATE): arrays
+        for owner, arrays in models.items()
+        if owner.startswith(_STATE)
+    }
+
+
+def with_state(models: Models, state: State) -> Models:
+    """Return the models with this state in the place of the one before."""
+    others = {owner: arrays for owner, arrays in models.items() if not owner.startswith(_STATE)}
+    return {**others, **{_STATE + name: arrays for name, arrays in state.items()}}
 
 
 def flatten(models: Models) -> dict[str, Array]:
@@ -41,10 +63,11 @@ def write_models(folder: Path, spec: Spec, models: Models, config: RunConfig) ->
     if config.how.order == "zero-shot":
         return
     metadata = {"backbone": config.backbone, "prompts": config.prompts, "pooling": config.pooling}
-    for owner, arrays in models.items():
+    found = adaptors_of(models)
+    for owner, arrays in found.items():
         if owner:
             save(own_file(folder, owner), spec, arrays, metadata)
-        elif len(models) == 1:
+        elif len(found) == 1:
             save(folder / "adaptors.safetensors", spec, arrays, metadata)
 
 

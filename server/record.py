@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,7 @@ from fedretune.metrics.measures import calibration_error, f1
 from fedretune.wire import Array
 from server.federation import Terms
 from server.folder import RunFolder
-
-if TYPE_CHECKING:
-    from server.stream import Step
+from server.steps import Step
 
 DIFFERENCE = RULES.index("difference")
 #: Sites whose figures are computed together.
@@ -24,7 +21,7 @@ GROUP = 8
 def record(
     folder: RunFolder,
     terms: Terms,
-    step: "Step",
+    step: Step,
     counts: Iterable[tuple[str, Array]],
     edges: Array,
     scale: float,
@@ -131,7 +128,7 @@ def _write_findings(
     )
 
 
-def _tell(folder: RunFolder, step: "Step", sites: int, areas: Array) -> None:
+def _tell(folder: RunFolder, step: Step, sites: int, areas: Array) -> None:
     by_experience = macro(areas)
     folder.event(
         "evaluation",

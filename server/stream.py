@@ -1,7 +1,7 @@
 """The run: a stream of experiences, rounds inside each, and an evaluation after each.
 
-A run is a fixed list of steps. Each step depends on the adaptors alone, and leaves a checkpoint,
-so resuming is starting at a later step.
+Each step depends on the adaptors and what the strategy remembers alone, and leaves a checkpoint, so
+resuming is starting at a later step.
 """
 
 import math
@@ -16,41 +16,16 @@ from fedretune.adaptors import Spec, build, from_arrays, to_arrays
 from fedretune.compression import UnsoundError
 from fedretune.errors import UserError
 from fedretune.evaluation import BINS, bin_edges
-from fedretune.methods.method import Order
 from fedretune.seeds import derive_seed
-from scenarios import RunConfig, taught
-from server.aggregation import WeightedMean
+from fedretune.strategies import check_sites
+from scenarios import RunConfig, taking_part, taught
 from server.along import begun, settled
 from server.federation import Federation, Reply, Terms, content_of
 from server.folder import RunFolder
-from server.models import GLOBAL, Arrays, Models, flatten
+from server.models import GLOBAL, Models, adaptors_of, flatten, state_of, with_state
 from server.record import record
-
-#: Before any training: `zero-shot` is the frozen model, `adapted` the untrained adaptor.
-BEFORE = -1
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: ``train`` in a round of an experience, or ``evaluate`` a model after one."""
-
-    kind: str
-    experience: int
-    round: int = -1
-    model: str = "adapted"
-
-
-def steps(order: Order, experiences: int, rounds: int) -> list[Step]:
-    """Return the run's steps, in order; `experiences` is the length of the stream."""
-    found = [Step("evaluate", BEFORE, model="zero-shot")]
-    if order != "zero-shot":
-        found.append(Step("evaluate", BEFORE))
-    if order in ("zero-shot", "untrained"):
-        return found
-    for experience in range(experiences):
-        found += [Step("train", experience, round_) for round_ in range(rounds)]
-        found.append(Step("evaluate", experience))
-    return found
+from server.steps import Step, steps
+from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
 
 
 @dataclass(frozen=True)
@@ -84,6 +59,7 @@ class Stream:
             self.folder.settle()
 
     def _take_steps(self, done: int, models: Models) -> Models:
+        self._check_sites()
         todo = steps(self.config.how.order, self.terms.steps, self.config.rounds)
         for number, step in enumerate(todo[done:], start=done + 1):
             if step.kind == "train":
@@ -92,6 +68,18 @@ class Stream:
                 self._evaluate(step, models)
             self.folder.checkpoint(number, flatten(models))
         return models
+
+    def _check_sites(self) -> None:
+        """Raise `UserError` if in some experience there are too few sites for the strategy."""
+        if not self.config.how.trains:
+            return
+        members, parameters = self.federation.members.values(), self.config.aggregation.model_dump()
+        for experience in range(self.terms.steps):
+            with_images = sum(bool(each.train_examples[experience]) for each in members)
+            if with_images:
+                where = f"a round of experience {experience} has"
+                count = taking_part(with_images, self.config.participation)
+                check_sites(self.config.strategy, parameters, count, where)
 
     def _train_along(self, step: Step, models: Models) -> Models:
         """Train a round; around an experience's rounds, keep the mean along the stream."""
@@ -108,41 +96,60 @@ class Stream:
         asked = self._asked(step)
         if not asked:
             return models
-        by_finding = self.spec.by_finding if self.config.averaging == "positives" else ()
-        mean, tally, own = WeightedMean(by_finding), Tally(), dict[str, Arrays]()
+        fold, tally, own = self._fold(models), Tally(), dict[str, Arrays]()
         for site, reply, adaptor in self._trained(step, models, asked):
             examples = tally.add(reply.scalars["metrics"])
             if self.config.how.arrangement == "local":
                 own[site] = adaptor
             else:
-                counts = reply.arrays.get("counts", {})
-                mean.add(adaptor, examples, counts.get("positives"))
-        self._check_quorum(tally.sites, len(asked), step)
+                fold.add(Update(site, adaptor, examples, reply.arrays, reply.scalars))
+        self._check_enough(tally.sites, len(asked), step)
         self._tell_round(step, tally, len(asked))
-        return {**models, **(own or {GLOBAL: mean.result()})}
+        if own:
+            return {**models, **own}
+        adaptor, state = fold.result()
+        return with_state({**models, GLOBAL: adaptor}, state)
+
+    def _fold(self, models: Models) -> Fold:
+        """Return the round's aggregation, as the strategy has it."""
+        config = self.config
+        by_finding = self.spec.by_finding if config.averaging == "positives" else ()
+        sites = len(self.federation.members)
+        setup = Setup(config.aggregation.model_dump(), self.spec, sites, by_finding)
+        fold: Fold = STRATEGIES[config.strategy](setup, models[GLOBAL], state_of(models))
+        return fold
 
     def _trained(
         self, step: Step, models: Models, asked: Sequence[str]
     ) -> Iterator[tuple[str, Reply, Arrays]]:
         """Yield each sound reply of a round with its adaptor; list every site's status."""
-        compression = self.config.compression_of(self.spec)
+        compression, part = self.config.compression_of(self.spec), self.config.site_part()
         counted = self.config.counted(len(self.terms.findings))
-        schema = wire.train_schema(self.spec, counted, compression)
+        schema = wire.train_schema(self.spec, counted, compression, part.adds(self.spec))
         where = (step.experience, step.round)
-        for site, reply in self.federation.ask(
-            "train", asked, self._content(step, models), schema, *where
-        ):
+        content = self._content(step, models, **self._sent(models))
+        for site, reply in self.federation.ask("train", asked, content, schema, *where):
             try:
+                part.check(reply.arrays, reply.scalars)
                 adaptor = (
                     compression.restore(models.get(site, models[GLOBAL]), reply.arrays["update"])
                     if compression
                     else reply.arrays["adaptor"]
                 )
-            except UnsoundError as error:
+            except (UnsoundError, wire.WireError) as error:
                 self.folder.site(site, *where, "quarantined", str(error))
                 continue
             self.folder.site(site, *where, "trained", "")
             yield site, reply, adaptor
+
+    def _sent(self, models: Models) -> Mapping[str, Arrays]:
+        """Return what the strategy sends to every site beside the adaptor, in float32."""
+        state = state_of(models)
+        return {
+            name: {key: array.astype(np.float32) for key, array in state[name].items()}
+            for name in self.config.traits.sends
+            if name in state
+        }
 
     def _asked(self, step: Step) -> list[str]:
         """Return the sites that train in a round: of those with images, the share that takes part.
@@ -214,7 +221,7 @@ class Stream:
         """
         if step.model == "zero-shot":
             return 1.0
-        own = {owner: self._scale_of(arrays) for owner, arrays in models.items()}
+        own = {owner: self._scale_of(arrays) for owner, arrays in adaptors_of(models).items()}
         scales = [own.get(site, own[GLOBAL]) for site in self.federation.members]
         return sum(scales) / len(scales)
 
@@ -235,15 +242,18 @@ class Stream:
             got += 1
             (counts,) = reply.arrays["histogram"].values()
             yield site, counts
-        self._check_quorum(got, len(members), step)
+        self._check_enough(got, len(members), step)
 
-    def _check_quorum(self, got: int, asked: int, step: Step) -> None:
-        needed = max(1, math.ceil(self.config.quorum * asked))
+    def _check_enough(self, got: int, asked: int, step: Step) -> None:
+        needed, why = max(1, math.ceil(self.config.quorum * asked)), "the quorum is"
+        least = self.config.traits.least(self.config.aggregation.model_dump())
+        if step.kind == "train" and least > needed:
+            needed, why = least, f"strategy = {self.config.strategy} needs"
         if got < needed:
             where = f"experience {step.experience}"
             where += f", round {step.round}" if step.round >= 0 else ", evaluation"
             raise UserError(
-                f"Only {got} of {asked} sites gave a sound answer ({where}), and the quorum is "
+                f"Only {got} of {asked} sites gave a sound answer ({where}), and {why} "
                 f"{needed}; {self.folder.path / 'sites.csv'} says why. Nothing is lost: mend it "
                 "and go on with --resume."
             )
@@ -268,8 +278,8 @@ class Tally:
 
 def drawn(sites: Sequence[str], share: float, seed: int) -> list[str]:
     """Return the sites that take part in a round: `share` of them, at least one, in their order."""
-    if share >= 1:
+    count = taking_part(len(sites), share)
+    if count == len(sites):
         return list(sites)
-    count = min(len(sites), max(1, round(share * len(sites))))
     chosen = np.random.default_rng(seed).choice(len(sites), count, replace=False)
     return [sites[position] for position in sorted(chosen)]

@@ -12,7 +12,7 @@ from fedretune.metrics.forgetting import summarise, summarise_findings
 from scenarios import RunConfig
 from server.federation import Terms
 from server.folder import RunFolder, write_json
-from server.stream import BEFORE
+from server.steps import BEFORE
 
 #: A column of ``measures.csv``, each a figure of the summary.
 MEASURES = ("average_precision", "f1", "ece")

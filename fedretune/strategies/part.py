@@ -9,6 +9,7 @@ from fedretune.methods.method import Memory, Visit
 from fedretune.wire import ArrayRecords, ScalarRecords, Schema
 
 if TYPE_CHECKING:
+    from fedretune.adaptors import Model
     from fedretune.training import Term, TrainingResult, TrainingSettings
 
 
@@ -19,7 +20,7 @@ class Round:
     Parameters
     ----------
     visit : Visit
-        The shard, and the model: the global one at first, trained in place.
+        The shard, and the global model as it came.
     settings : TrainingSettings
     sent : mapping of record to name to array
         What the server sent beside the adaptor: those of its state that `Traits.sends` names.
@@ -42,7 +43,11 @@ class Contribution:
     memory: Memory = field(default_factory=dict)
 
 
-def _nothing(result: "TrainingResult") -> Contribution:
+#: From the trained model, which need not be the visit's own, to what the reply gets of it.
+Finish = Callable[["Model", "TrainingResult"], Contribution]
+
+
+def _nothing(model: "Model", result: "TrainingResult") -> Contribution:
     return Contribution()
 
 
@@ -51,7 +56,7 @@ class Turn:
     """A round at one site: `terms` to add to the loss, then, the model trained, `finish`."""
 
     terms: "Sequence[Term]" = ()
-    finish: "Callable[[TrainingResult], Contribution]" = _nothing
+    finish: Finish = _nothing
 
 
 class SitePart:

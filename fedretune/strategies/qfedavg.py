@@ -36,7 +36,7 @@ class QFedAvg(SitePart):
     def begin(self, round_: Round) -> Turn:
         """Measure the loss now, and tell it in the end."""
         loss = shard_loss(round_)
-        return Turn(finish=lambda result: Contribution(scalars={RECORD: {LOSS: loss}}))
+        return Turn(finish=lambda model, result: Contribution(scalars={RECORD: {LOSS: loss}}))
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from rich.console import Console
 from fedretune.cli.bars import bar
 from fedretune.cli.console import say
 from fedretune.cli.live import RunView, final_table, following, rounds_done
-from server.stream import steps
+from server.steps import steps
 
 
 def console(width=80, terminal=False):

@@ -20,7 +20,7 @@ def fedavg(replies, by_finding=()):
     for site in sorted(replies):
         examples, arrays, *positives = replies[site]
         mean.add(arrays, examples, *positives)
-    return mean.result()
+    return {name: found.astype(np.float32) for name, found in mean.mean().items()}
 
 
 @given(replies=REPLIES, data=st.data())
@@ -42,7 +42,6 @@ def test_it_is_the_weighted_mean_that_numpy_computes(replies):
 def test_one_site_gives_that_sites_adaptor(array, examples):
     result = fedavg({"a": (examples, {"w": array})})["w"]
     assert result.tobytes() == (array + np.float32(0)).tobytes()
-    assert result.dtype == np.float32
 
 
 def test_no_replies_are_no_average():

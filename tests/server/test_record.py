@@ -12,7 +12,7 @@ from fedretune.metrics.measures import calibration_error
 from server.federation import Terms
 from server.folder import TABLES, RunFolder
 from server.record import record
-from server.stream import Step
+from server.steps import Step
 
 SITES, EXPERIENCES, SCALE = ("a", "b"), 2, 10.0
 FINDINGS = ("Edema", "Hernia")
