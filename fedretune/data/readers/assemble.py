@@ -99,10 +99,16 @@ def _request(reader: Reader, plan: Plan, root: Root, folder: Path) -> Request:
     for wanted in reader.files:
         if wanted.key in plan.files and not plan.files[wanted.key].exists():
             raise UserError(f"There is no {plan.files[wanted.key]} ({wanted.option}).")
+        if wanted.key in plan.files and _same(plan.files[wanted.key], plan.out):
+            raise UserError(f"--out would overwrite {plan.out} ({wanted.option}). Choose another.")
         if wanted.required and wanted.key not in plan.files:
             raise UserError(f"{wanted.option} is missing: {wanted.help}")
     options = {option.key: _value(option, plan.options) for option in reader.options}
     return Request(root.path, plan.files, options, folder, plan.follow_links)
+
+
+def _same(file: Path, out: Path) -> bool:
+    return out.exists() and file.samefile(out)
 
 
 def _value(option: Option, given: Mapping[str, Value]) -> Value:
@@ -148,6 +154,12 @@ def _with_splits(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     taken = set(own[~open_rows])
     splits = [split for split in SPLITS if split not in taken]
     shares = [share for share, split in zip(plan.shares, SPLITS, strict=True) if split in splits]
+    if not splits:
+        raise UserError(
+            f"{where_of(table)(int(open_rows.argmax()))}: no split, and {open_rows.sum():,} such "
+            f"in all, while others have {', '.join(SPLITS)}. Give all images one, or leave one of "
+            "the three to be cut."
+        )
     if not sum(shares):
         raise UserError(
             f"--split gives no share to {', '.join(splits)}, where {open_rows.sum():,} images of "

@@ -20,6 +20,16 @@ from fedretune.errors import UserError
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 
+_VALUES = {"positive": 1.0, "negative": 0.0, "uncertain": -1.0, "unlabelled": np.nan}
+
+#: What is understood in any table; an empty cell may be given another meaning.
+_WORDS = {
+    "": "unlabelled",
+    **dict.fromkeys(("1", "1.0"), "positive"),
+    **dict.fromkeys(("0", "0.0"), "negative"),
+    **dict.fromkeys(("-1", "-1.0"), "uncertain"),
+}
+
 _SPLIT_WORDS = {
     **{name: name for name in SPLITS},
     "": "",
@@ -118,14 +128,13 @@ def _patients(table: pd.DataFrame, column: str, request: Request) -> "pd.Series[
 
 def _words(request: Request) -> dict[str, float]:
     """Return what each word of a label means, in lower case."""
-    words = {"": np.nan}
-    for option, value in (("positive", 1.0), ("negative", 0.0), ("uncertain", -1.0)):
-        own = [word.strip().lower() for word in request.texts(option)]
-        for word in (f"{value:.0f}", f"{value:.1f}", *own):
-            if word and words.get(word, value) != value:
-                raise UserError(f"--{option}: '{word}' has another meaning already.")
-            words[word] = value
-    return words
+    words = dict(_WORDS)
+    for meaning in _VALUES:
+        for word in (given.strip().lower() for given in request.texts(meaning)):
+            if word and words.get(word, meaning) != meaning:
+                raise UserError(f"--{meaning}: '{word}' means {words[word]} already.")
+            words[word] = meaning
+    return {word: _VALUES[meaning] for word, meaning in words.items()}
 
 
 def _labels(rows: pd.DataFrame, finding: str, words: dict[str, float]) -> "pd.Series[float]":
@@ -135,7 +144,8 @@ def _labels(rows: pd.DataFrame, finding: str, words: dict[str, float]) -> "pd.Se
         raise UserError(
             f"{where_of(rows)(int(unknown.argmax()))}: '{finding}' has a word that is no label. "
             f"Known: {', '.join(word for word in words if word)}, empty. Add words with "
-            "--positive, --negative, --uncertain; or leave the column out with --ignore."
+            "--positive, --negative, --uncertain, --unlabelled, or leave the column out with "
+            "--ignore."
         )
     return cells.map(words).astype(np.float32)
 
@@ -165,6 +175,7 @@ READER = Reader(
         _word("positive", "1"),
         _word("negative", "0"),
         _word("uncertain", "-1"),
+        _word("unlabelled", "an empty cell"),
         Option("--separator", "Between cells.", "auto", ("auto", *SEPARATORS)),
         Option("--encoding", "Of the file.", "auto", ("auto", "utf-8", "latin-1")),
         Option("--keep-patient-ids", "Keep patients' ids as they are, in place of hashes.", False),

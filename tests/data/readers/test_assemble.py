@@ -115,6 +115,22 @@ def test_an_open_row_without_a_share_is_an_error(tmp_path: Path) -> None:
         make(nih14_official(tmp_path), shares=(0, 0, 1))
 
 
+def test_an_open_row_beside_all_three_splits_is_an_error(tmp_path: Path) -> None:
+    rows = [f"{n}.png,{n},{split},1\n" for n, split in enumerate(["train", "val", "test", ""])]
+    for n in range(4):
+        (tmp_path / f"{n}.png").touch()
+    table = tmp_path / "table.csv"
+    table.write_text("image,patient,split,Mass\n" + "".join(rows))
+    with pytest.raises(UserError, match="line 5: no split, and 1 such"):
+        make_manifest("csv", Plan(tmp_path, {"table": table}, tmp_path / "m.csv"))
+
+
+def test_the_labels_are_never_overwritten(tmp_path: Path) -> None:
+    plan = nih14(tmp_path, patients=1)
+    with pytest.raises(UserError, match=r"overwrite .*\(--labels\)"):
+        make(plan, out=tmp_path / "images" / ".." / plan.files["labels"].name)
+
+
 @pytest.mark.parametrize("key", ["files", "options"])
 def test_a_file_or_option_that_the_reader_does_not_know_is_an_error(
     tmp_path: Path, key: str

@@ -84,8 +84,13 @@ def test_an_empty_cell_may_mean_negative(tmp_path: Path) -> None:
     assert table["Edema"].tolist() == [0]
 
 
+def test_a_word_may_mean_that_nobody_looked(tmp_path: Path) -> None:
+    table = read(tmp_path, HEADER + "a,1,1,n/a\n", unlabelled=("N/A",)).table
+    assert np.isnan(table["Edema"].iloc[0])
+
+
 def test_a_word_with_two_meanings_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--uncertain: 'ja' has another meaning"):
+    with pytest.raises(UserError, match="--uncertain: 'ja' means positive already"):
         read(tmp_path, HEADER + "a,1,1,0\n", positive=("ja",), uncertain=("ja",))
 
 
