@@ -57,16 +57,15 @@ def drawn_sites(app: AppFolder, world: Any) -> list[str]:
 
 
 def _train(app: AppFolder, world: Any, options: Options, facts: dict[str, Fact]) -> Sample:
-    """Measure a round, and note what its peak is less the vectors' map.
+    """Measure a round, and note its peak less the vectors' map.
 
     Once for the whole process, and once without what it held before the world was made.
     """
     sample = time_training(runner(app, world), app.server_app, options)
     beyond = (sample.peak_mib or 0.0) - float(facts["vectors_mib"])
-    facts["peak_mib_beyond_vectors"] = max(beyond, float(facts.get("peak_mib_beyond_vectors", 0)))
-    facts["of_which_of_the_row"] = float(facts["peak_mib_beyond_vectors"]) - float(
-        facts["mib_before"]
-    )
+    highest = max(beyond, float(facts.get("peak_mib_beyond_vectors", 0.0)))
+    facts["peak_mib_beyond_vectors"] = highest
+    facts["peak_mib_of_the_row"] = highest - float(facts["mib_before"])
     return sample
 
 
