@@ -1,6 +1,7 @@
 """The command of a reader: an option for each file that it wants, and those that all have."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,10 +57,8 @@ def reader_command(name: str) -> click.Command:
         from fedretune.data.readers.assemble import Plan, make_manifest
 
         plan = Plan(
-            images=given[_identifier(reader.images)],
-            files={w.key: given[_identifier(w)] for w in reader.files if given[_identifier(w)]},
+            **_named(reader, given),
             out=out,
-            options={o.key: _value(given[_identifier(o)]) for o in reader.options},
             shares=shares(split),
             sites=sites,
             seed=seed,
@@ -92,6 +91,16 @@ def shares(text: str) -> tuple[float, float, float]:
     if not (train > 0 and val >= 0 and test >= 0 and train + val + test < float("inf")):
         raise UserError(f"--split is '{text}'; give three shares, such as 70/10/20.")
     return train, val, test
+
+
+def _named(reader: Reader, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a `Plan` that hangs on the reader."""
+    files = {wanted.key: given[_identifier(wanted)] for wanted in reader.files}
+    return {
+        "images": given[_identifier(reader.images)],
+        "files": {key: path for key, path in files.items() if path is not None},
+        "options": {option.key: _value(given[_identifier(option)]) for option in reader.options},
+    }
 
 
 def _parameter(entry: Wanted | Option) -> inspect.Parameter:

@@ -3,13 +3,18 @@
 import hashlib
 import hmac
 import os
+import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from fedretune.errors import UserError
 
 SALT_FILE = ".fedretune-salt"
 _BYTES = 32
+
+#: The longest name that chance puts into a text.
+_SHORT = 4
 
 
 def pseudonym(salt: bytes, patient: str) -> str:
@@ -20,6 +25,21 @@ def pseudonym(salt: bytes, patient: str) -> str:
     """
     digest = hmac.new(salt, patient.strip().encode("utf-8", "surrogatepass"), hashlib.sha256)
     return digest.hexdigest()[:16]
+
+
+def identifies(text: str, names: Iterable[str]) -> bool:
+    """Return whether a text, such as a path, has one of a patient's ids or names in it.
+
+    A short one counts where it is a word, and one of two characters or fewer never: any text may
+    have them.
+    """
+    text = text.casefold()
+    words = set(re.split(r"[\W_]+", text))
+    return any(
+        name in (text if len(name) > _SHORT else words)
+        for name in (name.casefold() for name in names)
+        if len(name) > 2
+    )
 
 
 def load_salt(folder: Path) -> bytes:

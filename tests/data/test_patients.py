@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedretune.data.patients import SALT_FILE, load_salt, pseudonym
+from fedretune.data.patients import SALT_FILE, identifies, load_salt, pseudonym
 from fedretune.errors import UserError
 
 
@@ -16,6 +16,22 @@ def test_a_pseudonym_is_the_hmac_of_the_id_without_spaces_around(salt: bytes, pa
     name = pseudonym(salt, f" {patient}\t")
     whole = hmac.digest(salt, patient.strip().encode("utf-8", "surrogatepass"), "sha256").hex()
     assert name == whole[:16]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("x/Mustermann_Erika/1.png", True),
+        ("x/mustermannerika.png", True),
+        ("x/471.png", True),
+        ("x/a_471-1.png", True),
+        ("x/4712.png", False),
+        ("x/12.png", False),
+        ("", False),
+    ],
+)
+def test_a_text_names_a_patient_by_a_long_name_or_a_short_word(text: str, found: bool) -> None:
+    assert identifies(text, ["MUSTERMANN", "471", "12", ""]) is found
 
 
 def test_the_salt_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pydicom import Dataset
 from fedretune.data.dicom.header import IMAGE_TAGS, NO_PIXELS, quietly, read_header, value
 from fedretune.data.dicom.layout import read_layout
 from fedretune.data.images import is_dicom
+from fedretune.data.patients import identifies
 from fedretune.data.refusal import RefusedError
 
 #: Computed and digital radiography, and radiographs digitised from film (PS3.3, C.7.3.1.1.1).
@@ -19,8 +20,6 @@ VIEWS = {
     **{name: name for name in ("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL")},
     "LAT": "LATERAL",
 }
-
-_SHORT = 4  # characters
 
 _CHEST = ("CHEST", "THORAX", "TORAX", "LUNG")
 
@@ -83,19 +82,8 @@ class Study:
         return not self.body_part or any(part in self.body_part for part in _CHEST)
 
     def identifies(self, text: str) -> bool:
-        """Return whether a text, such as a path, has the patient's id or a part of the name.
-
-        A short one counts where it is a word, and one of two characters or fewer never: any text
-        may have them.
-        """
-        text = text.casefold()
-        words = set(re.split(r"[\W_]+", text))
-        parts = [self.patient, *re.split(r"[\W_]+", self.name)]
-        return any(
-            part in (text if len(part) > _SHORT else words)
-            for part in (part.casefold() for part in parts)
-            if len(part) > 2
-        )
+        """Return whether a text, such as a path, has the patient's id or a part of the name."""
+        return identifies(text, [self.patient, *re.split(r"[\W_]+", self.name)])
 
 
 def read_study(path: Path) -> Study | None:

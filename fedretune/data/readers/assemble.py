@@ -83,7 +83,7 @@ def make_manifest(name: str, plan: Plan) -> Made:
     table = _with_splits(table, plan)
     fixed = [column for column in (*REQUIRED, *OPTIONAL) if column in table]
     findings = tuple(str(column) for column in table if column not in fixed)
-    check_structure(root.path, table[fixed], findings, where_of(table))
+    check_structure(Path(str(table.index[0][0])), table[fixed], findings, where_of(table))
     table = table[[*fixed, *findings]].reset_index(drop=True)
     if plan.sites:
         table.insert(3, "site", _sites(table, plan.sites, plan.seed))

@@ -44,9 +44,8 @@ def of_views(table: pd.DataFrame, views: str) -> tuple[pd.DataFrame, Mapping[str
 
 def iso_dates(column: "pd.Series[str]") -> "pd.Series[str]":
     """Return ``20101231`` as ``2010-12-31``, and anything else as no date."""
-    form = r"^(\d{4})(\d{2})(\d{2})(?:\.0)?$"
-    dates = column.str.replace(form, r"\1-\2-\3", regex=True)
-    return dates.where(column.str.contains(form.replace("(\\d", "(?:\\d"), regex=True), "")
+    parts = column.str.extract(r"^(\d{4})(\d{2})(\d{2})(?:\.0)?$")
+    return (parts[0] + "-" + parts[1] + "-" + parts[2]).fillna("")
 
 
 def chexpert_labels(rows: pd.DataFrame, blank: str) -> pd.DataFrame:

@@ -28,7 +28,16 @@ _DATES = {"none": 0, "year": 4, "month": 7, "day": 10}  # characters of a date t
 _KEYS = ("SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "path", "name")
 
 #: Options of the table of labels, as ``fedretune manifest csv`` has them.
-_OF_TABLE = ("finding", "ignore", "positive", "negative", "uncertain", "separator", "encoding")
+_OF_TABLE = (
+    "finding",
+    "ignore",
+    "positive",
+    "negative",
+    "uncertain",
+    "unlabelled",
+    "separator",
+    "encoding",
+)
 _OWN = ("split-column", "site-column")
 
 #: What a table of text cannot hold: control characters, and bytes that are no UTF-8.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fedretune.data.manifest import OPTIONAL
-from fedretune.data.patients import load_salt, pseudonym
+from fedretune.data.patients import identifies, load_salt, pseudonym
 from fedretune.data.readers import Option, Reader, Reading, Request, Wanted
 from fedretune.data.tables import decode, header_of, parse_rows, read_bytes, where_of
 from fedretune.data.validation import REQUIRED, SPLITS
@@ -122,8 +122,25 @@ def _patients(table: pd.DataFrame, column: str, request: Request) -> "pd.Series[
         raise UserError(f"{where_of(table)(row)}: '{column}' is empty; every row needs a patient.")
     if request.options["keep-patient-ids"]:
         return patients
+    if not request.options["keep-paths"]:
+        _check_paths(table)
     salt = load_salt(request.folder)
     return patients.map({patient: pseudonym(salt, patient) for patient in patients.unique()})
+
+
+def _check_paths(table: pd.DataFrame) -> None:
+    """Raise `UserError` if paths, which the manifest holds, name patients. Shows none."""
+    named = [
+        row
+        for row, (path, patient) in enumerate(zip(table["image"], table["patient"], strict=True))
+        if identifies(path, [patient])
+    ]
+    if named:
+        raise UserError(
+            f"{where_of(table)(named[0])}: the image's path has its patient's id in it, which the "
+            f"manifest would hold; so have {len(named):,} of {len(table):,} images. Rename files "
+            "and folders, or give --keep-paths if the manifest is as safe as they are."
+        )
 
 
 def _words(request: Request) -> dict[str, float]:
@@ -179,5 +196,6 @@ READER = Reader(
         Option("--separator", "Between cells.", "auto", ("auto", *SEPARATORS)),
         Option("--encoding", "Of the file.", "auto", ("auto", "utf-8", "latin-1")),
         Option("--keep-patient-ids", "Keep patients' ids as they are, in place of hashes.", False),
+        Option("--keep-paths", "Allow paths that have a patient's id in them.", False),
     ),
 )

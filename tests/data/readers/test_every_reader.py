@@ -39,7 +39,7 @@ NASTY = (
     "/etc/hosts",
     "C:\\Windows\\x.png",
     "-2",
-    "é".encode("latin-1").decode("latin-1"),
+    "é",
     ";",
     "\t",
     "[",

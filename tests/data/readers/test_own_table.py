@@ -139,6 +139,19 @@ def test_patients_keep_their_ids_on_demand(tmp_path: Path) -> None:
     assert not (tmp_path / ".fedretune-salt").exists()
 
 
+def test_a_path_with_the_patients_id_in_it_is_refused_unless_it_may_be_kept(
+    tmp_path: Path,
+) -> None:
+    content = HEADER + "a.png,471108,0,0\nx/p471108-1.png,471108,0,0\n"
+    with pytest.raises(
+        UserError, match=r"line 3: .* so have 1 of 2 images.*--keep-paths"
+    ) as caught:
+        read(tmp_path, content)
+    assert "471108" not in str(caught.value)
+    for kept in ({"keep_paths": True}, {"keep_patient_ids": True}):
+        assert len(read(tmp_path, content, **kept).table) == 2
+
+
 BROKEN = [
     "a,CANARY,0,0\na,CANARY,0,0\n",
     "a,CANARY,0,0\n../x,CANARY,0,0\n",
