@@ -56,7 +56,7 @@ QUICK = Scale(
     embedded=120,
     patients=1020,
     experiences=1,
-    reencoded=128,
+    reencoded=64,
     many=100,
     left_out=("embedding-vit", "run"),
 )

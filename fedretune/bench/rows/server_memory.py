@@ -43,7 +43,7 @@ def row(options: Options) -> Case:
 
     group = int(app.module("server.federation").GROUP)
     facts = {"dim": DIM, "sites_asked_at_a_time": group, "mib_of_one_group": grown(group)}
-    return Case("MiB", side(many), side(FEW), facts, repeats=2)
+    return Case("MiB", side(many), side(FEW), facts, repeats=1)
 
 
 def memory_of(app: Path, replies: int, dim: int) -> float:
