@@ -99,6 +99,8 @@ class RunConfig(Table):
     compression_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    patience: Annotated[int, Field(ge=0)] = 3
+    norm_bound: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
     attack: str = ""
     attackers: Annotated[int, Field(ge=0)] = 0
     attack_strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0

@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,21 @@ from flwr.serverapp import Grid, ServerApp
 import fedretune
 from fedretune.errors import UserError
 from scenarios import RunConfig, first_trained
-from server.federation import Federation, Terms
+from server.federation import Federation
 from server.folder import RunFolder, check_place
+from server.handshake import Terms
 from server.models import Models, unflatten, write_models
+from server.plausible import Cohort
 from server.simulator import InProcessGrid
 from server.stream import Stream
 from server.summary import write_failure, write_summary
 
-#: Keys that may differ when a run is resumed: they change no figure.
-MAY_DIFFER = {"resume", "out", "name", "device", "allow-hub", "round-timeout", "quorum", "workers"}
+#: Keys that may differ when a run is resumed: they change no figure as long as all sites answer,
+#: and soundly. The last ones say what becomes of the run when they do not.
+MAY_DIFFER = {
+    *("resume", "out", "name", "device", "allow-hub", "workers"),
+    *("round-timeout", "quorum", "patience", "norm-bound"),
+}
 
 app = ServerApp()
 
@@ -43,7 +50,8 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _run(grid: Grid, config: RunConfig, folder: RunFolder, done: int, models: Models) -> None:
-    federation = Federation(grid, folder, config.round_timeout)
+    cohort = partial(Cohort, config.norm_bound, config.train.batch_size)
+    federation = Federation(grid, folder, config.round_timeout, config.patience, cohort)
     terms = federation.gather(config.nodes)
     folder.write_config(_resolved(config, terms))
     folder.event(

@@ -1,68 +1,36 @@
 """The server's view of the sites: who takes part, what they are asked, what they answer.
 
 Every reply is checked against the wire's schema and its position before anything is computed
-from it; every byte in both directions goes into the ledger.
+from it; every byte in both directions goes into the ledger. Nothing here depends on the order in
+which replies arrive.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-import fedretune
 from fedretune import wire
 from fedretune.errors import UserError
 from server.folder import RunFolder
+from server.handshake import Member, Terms, majority, member_of, objection, terms_of
+from server.plausible import Cohort, update_length
+from server.replies import NoReply, Reply, examples_of, read, sort_out
 from server.sizes import payload_bytes
+from server.standing import Standing
+
+Arrays = Mapping[str, wire.Array]
 
 #: Seconds between two looks for new nodes.
 POLL = 0.5
 #: Sites that are asked at a time, so that the server's memory does not grow with their number:
 #: no more than their answers are there at once.
 GROUP = 32
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A site's answer that passed every check."""
-
-    arrays: wire.ArrayRecords
-    scalars: wire.ScalarRecords
-
-
-@dataclass(frozen=True)
-class Member:
-    """A site that takes part: its node and what it said in the handshake."""
-
-    node: int
-    train_examples: tuple[int, ...]
-    test_examples: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What all the sites of a run must agree on."""
-
-    version: str
-    backbone: str
-    prompts: str
-    adaptor: str
-    dim: int
-    findings: tuple[str, ...]
-    steps: int
-    experiences: int
-
-    def differences(self, other: "Terms") -> str:
-        """Name the terms in which `other` differs, with its values."""
-        mine, theirs = vars(self), vars(other)
-        return ", ".join(
-            f"{name} is {str(theirs[name])[:20]}, not {str(mine[name])[:20]}"
-            for name in mine
-            if mine[name] != theirs[name]
-        )
+#: Seconds by which a site's clock may be wrong. A message that nobody fetched in its round and
+#: these is no work for a site that comes back.
+LEEWAY = 600.0
 
 
 class Federation:
@@ -72,16 +40,32 @@ class Federation:
     ----------
     grid : Grid
     folder : RunFolder
-        Where the ledger goes.
+        Where the ledger goes. What it says of the sites so far still counts.
     timeout : float
-        Seconds to wait for the replies of a round, or for sites to appear.
+        Seconds to wait for the replies of a group of sites, or for sites to appear.
+    patience : int
+        See `Standing`.
+    cohort : callable () -> Cohort
+        Makes what judges the updates of a round.
     """
 
-    def __init__(self, grid: Grid, folder: RunFolder, timeout: float) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        folder: RunFolder,
+        timeout: float,
+        patience: int,
+        cohort: Callable[[], Cohort],
+    ) -> None:
         self.grid = grid
         self.folder = folder
         self.timeout = timeout
         self.members: dict[str, Member] = {}
+        self._cohort = cohort
+        self._known: set[int] = set()
+        self._standing = Standing(patience)
+        for row in folder.read("sites.csv"):
+            self._standing.note(row["site"], int(row["experience"]), row["status"])
 
     def gather(self, sites: int) -> Terms:
         """Wait for nodes, shake hands, and keep the sites that agree with the most.
@@ -96,15 +80,25 @@ class Federation:
         UserError
             Too few nodes appeared, or none can take part.
         """
-        nodes = {f"node {node}": node for node in sorted(self._wait_for_nodes(sites))}
-        replies = self._exchange(nodes, "query", lambda _: RecordDict(), wire.HANDSHAKE, -1, -1)
-        answers = {nodes[node]: reply.scalars["site"] for node, reply in replies}
+        answers = self._shake_hands(self._wait_for_nodes(sites), -1)
         if not answers:
             raise UserError(f"No site can take part; {self.folder.path / 'sites.csv'} says why.")
-        terms = _majority([_terms(answer) for answer in answers.values()])
-        for node, answer in sorted(answers.items(), key=lambda item: str(item[1]["name"])):
-            self._admit(node, answer, terms)
+        terms = majority([terms_of(answer) for answer in answers.values()])
+        self._admit(answers, terms, -1)
         return terms
+
+    def welcome(self, terms: Terms, experience: int) -> None:
+        """Let sites join that have appeared since, or have come back as another node.
+
+        A site that has trained before keeps its name, and with it all that is known of it.
+        """
+        new = [node for node in self.grid.get_node_ids() if node not in self._known]
+        if new:
+            self._admit(self._shake_hands(new, experience), terms, experience)
+
+    def present(self, experience: int) -> list[str]:
+        """Return the sites that are not put aside in an experience, in the order of names."""
+        return [site for site in sorted(self.members) if not self._standing.aside(site, experience)]
 
     def ask(
         self,
@@ -125,6 +119,45 @@ class Federation:
             nodes = {site: self.members[site].node for site in ordered[start : start + GROUP]}
             yield from self._exchange(nodes, message_type, content, schema, experience, round_)
 
+    def plausible(
+        self,
+        trained: Iterable[tuple[str, Reply, Arrays]],
+        sent: Callable[[str], Arrays],
+        experience: int,
+        round_: int,
+    ) -> Iterator[tuple[str, Reply, Arrays]]:
+        """Yield the replies of a round whose update is of a plausible length; list every site.
+
+        Parameters
+        ----------
+        trained : iterable of (site, reply, adaptor)
+            In the order of the sites' names.
+        sent : callable
+            From a site to the adaptor that it was sent.
+        experience, round_ : int
+        """
+        replies, cohort = iter(trained), self._cohort()
+        while group := list(islice(replies, GROUP)):
+            updates = [
+                (update_length(adaptor, sent(site)), examples_of(reply))
+                for site, reply, adaptor in group
+            ]
+            for why in cohort.judge(updates):
+                site, reply, adaptor = group.pop(0)
+                if why:
+                    self.note(site, experience, round_, "quarantined", why)
+                else:
+                    self.note(site, experience, round_, "trained", "")
+                    yield site, reply, adaptor
+
+    def note(self, site: str, experience: int, round_: int, status: str, reason: str) -> None:
+        """List what a site did; put it aside where that was once too often."""
+        before = self._standing.aside(site, experience)
+        self.folder.site(site, experience, round_, status, reason)
+        self._standing.note(site, experience, status)
+        if not before and (why := self._standing.aside(site, experience)):
+            self.folder.site(site, experience, round_, "aside", why)
+
     def _exchange(
         self,
         nodes: Mapping[str, int],
@@ -139,16 +172,29 @@ class Federation:
         for site, node in nodes.items():
             sent = content(site)
             self.folder.traffic(site, *position, message_type, "down", payload_bytes(sent))
-            messages.append(Message(sent, node, message_type, group_id=str(experience)))
-        answers: dict[int, Message] = {}
-        for message in self.grid.send_and_receive(messages, timeout=self.timeout):
-            answers.setdefault(message.metadata.src_node_id, message)
-        for site, node in nodes.items():
-            result = self._read(site, answers.pop(node, None), schema, position, message_type)
-            if isinstance(result, Reply):
-                yield site, result
+            lives, group = self.timeout + LEEWAY, str(experience)
+            messages.append(Message(sent, node, message_type, ttl=lives, group_id=group))
+        answers = self._answers(dict(zip(nodes, messages, strict=True)), position)
+        for site in nodes:
+            found = self._read(site, answers.pop(site, None), schema, position, message_type)
+            if isinstance(found, Reply):
+                yield site, found
             else:
-                self.folder.site(site, *position, *result)
+                self.note(site, *position, found.status, found.reason)
+
+    def _answers(
+        self, messages: Mapping[str, Message], position: tuple[int, int]
+    ) -> dict[str, Message]:
+        """Send messages; return the first reply to each. Others are dropped, and listed."""
+        replies = self.grid.send_and_receive(list(messages.values()), timeout=self.timeout)
+        arrived = sort_out(messages, replies)
+        names = {member.node: site for site, member in self.members.items()}
+        for node, count in sorted(arrived.strays.items()):
+            what = f"dropped: {count} to no message of this round"
+            self.note(names.get(node, f"node {node}"), *position, "late", what)
+        for site, count in sorted(arrived.repeated.items()):
+            self.note(site, *position, "repeated", f"dropped: {count} after the first reply")
+        return arrived.first
 
     def _read(
         self,
@@ -157,40 +203,17 @@ class Federation:
         schema: wire.Schema,
         position: tuple[int, int],
         message_type: str,
-    ) -> Reply | tuple[str, str]:
-        """Return the checked reply, or a status and the reason why there is none."""
+    ) -> Reply | NoReply:
+        """Return the checked reply, or why there is none; count its bytes."""
         if message is None:
-            return "silent", f"no reply within {self.timeout:.0f} s"
-        if message.has_error():
-            return "failed", f"Flower error {message.error.code}"
-        size = payload_bytes(message.content)
-        self.folder.traffic(site, *position, message_type, "up", size)
-        try:
-            arrays, scalars = wire.take_apart(message.content)
-            if "refusal" in scalars:
-                wire.check(wire.REFUSAL, arrays, scalars)
-                return "refused", str(scalars["refusal"]["reason"])
-            wire.check(schema, arrays, scalars)
-            self._check_metrics(site, scalars.get("metrics", {}), position)
-            _check_positives(arrays, scalars)
-        except wire.WireError as error:
-            return "quarantined", str(error)
-        return Reply(arrays, scalars)
-
-    def _check_metrics(
-        self, site: str, metrics: Mapping[str, wire.Value], position: tuple[int, int]
-    ) -> None:
-        experience, round_ = position
-        for name, expected in (("experience", experience), ("round", round_)):
-            if metrics.get(name, expected) != expected:
-                raise wire.WireError(f"{name} is {metrics[name]}, not {expected}")
-        examples = metrics.get("num-examples")
-        if examples is None:
-            return
-        member = self.members[site]
-        most = member.train_examples[experience] if round_ >= 0 else sum(member.test_examples)
-        if not isinstance(examples, int) or not (round_ < 0 or examples > 0) or examples > most:
-            raise wire.WireError(f"num-examples is {examples}, and the site announced {most}")
+            return NoReply("silent", f"no reply within {self.timeout:.0f} s")
+        if not message.has_error():
+            try:
+                size = payload_bytes(message.content)
+            except (ValueError, TypeError) as error:  # no message that came over a network
+                return NoReply("quarantined", f"it cannot be counted ({type(error).__name__})")
+            self.folder.traffic(site, *position, message_type, "up", size)
+        return read(message, schema, position, self.members.get(site))
 
     def _wait_for_nodes(self, sites: int) -> list[int]:
         """Return the nodes once there are `sites` of them, or, for 0, once no more appear."""
@@ -201,29 +224,57 @@ class Federation:
             if (sites and len(nodes) >= sites) or (not sites and nodes and nodes == before):
                 return nodes
             if time.monotonic() > deadline:
-                raise UserError(
-                    f"{len(nodes)} of {sites or 'any'} sites appeared within {self.timeout:.0f} s:"
-                    " start the missing SuperNodes, or ask for fewer with --sites."
-                )
+                raise UserError(self._too_few(nodes, sites))
             before = nodes
             time.sleep(POLL)
 
-    def _admit(self, node: int, answer: Mapping[str, wire.Value], terms: Terms) -> None:
-        name = str(answer["name"])
-        if differences := terms.differences(_terms(answer)):
-            self.folder.site(name, -1, -1, "aside", differences)
-        elif name in self.members:
-            self.folder.site(name, -1, -1, "aside", "another node has the same name")
-        else:
-            self.members[name] = Member(node, _ints(answer, "train"), _ints(answer, "test"))
-            self.folder.site(name, -1, -1, "joined", "")
+    def _too_few(self, nodes: Sequence[int], sites: int) -> str:
+        missing = f"{sites - len(nodes)} of {sites} sites are" if sites else "Every site is"
+        return (
+            f"{missing} missing after {self.timeout:.0f} s{self._who_is_missing(nodes)}: start "
+            "their SuperNodes and go on with --resume, or ask for fewer with --sites."
+        )
 
+    def _who_is_missing(self, nodes: Sequence[int]) -> str:
+        """Name the sites of a resumed run that are not behind `nodes`, as far as these say."""
+        before = {row["site"] for row in self.folder.read("sites.csv") if row["status"] == "joined"}
+        if not before:
+            return ""
+        answers = self._shake_hands(nodes, -1) if nodes else {}
+        missing = sorted(before - {str(answer["name"]) for answer in answers.values()})
+        return f" (of those before: {', '.join(missing[:20])})"
 
-def _check_positives(arrays: wire.ArrayRecords, scalars: wire.ScalarRecords) -> None:
-    if "counts" in arrays:
-        most, examples = arrays["counts"]["positives"].max(), scalars["metrics"]["num-examples"]
-        if most > int(str(examples)):
-            raise wire.WireError(f"{most} positives of a finding among {examples} examples")
+    def _shake_hands(
+        self, nodes: Collection[int], experience: int
+    ) -> dict[int, Mapping[str, wire.Value]]:
+        """Return what each node says of itself, if a site that says so can take part at all."""
+        asked = {f"node {node}": node for node in sorted(nodes)}
+        found = {}
+        for name, reply in self._exchange(
+            asked, "query", lambda _: RecordDict(), wire.HANDSHAKE, experience, -1
+        ):
+            self._known.add(asked[name])
+            answer = reply.scalars["site"]
+            if why := objection(answer):
+                self.folder.site(name, experience, -1, "aside", why)
+            else:
+                found[asked[name]] = answer
+        return found
+
+    def _admit(
+        self, answers: Mapping[int, Mapping[str, wire.Value]], terms: Terms, experience: int
+    ) -> None:
+        there = set(self.grid.get_node_ids())
+        for node, answer in sorted(answers.items(), key=lambda item: str(item[1]["name"])):
+            name = str(answer["name"])
+            why = terms.differences(terms_of(answer))
+            if name in self.members and self.members[name].node in there:
+                why = why or "another node has the same name"
+            if why:
+                self.folder.site(name, experience, -1, "aside", why)
+            else:
+                self.members[name] = member_of(node, answer)
+                self.folder.site(name, experience, -1, "joined", "")
 
 
 def content_of(
@@ -242,31 +293,4 @@ def content_of(
             **{record: ArrayRecord(values) for record, values in encoded.items()},
             "position": ConfigRecord({"experience": experience, "round": round_, "run": run}),
         }
-    )
-
-
-def _terms(answer: Mapping[str, wire.Value]) -> Terms:
-    texts = {name: str(answer[name]) for name in ("version", "backbone", "prompts", "adaptor")}
-    findings = answer["findings"]
-    assert isinstance(findings, list)
-    return Terms(
-        **texts,
-        dim=int(str(answer["dim"])),
-        findings=tuple(str(finding) for finding in findings),
-        steps=len(_ints(answer, "train")),
-        experiences=len(_ints(answer, "test")),
-    )
-
-
-def _ints(answer: Mapping[str, wire.Value], split: str) -> tuple[int, ...]:
-    counts = answer[f"{split}-examples"]
-    assert isinstance(counts, list)
-    return tuple(int(count) for count in counts)
-
-
-def _majority(terms: list[Terms]) -> Terms:
-    """Return the terms of the most sites; those of the server's own version win a tie."""
-    counts = Counter(terms)
-    return max(
-        counts, key=lambda each: (counts[each], each.version == fedretune.__version__, str(each))
     )

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import tomli_w
-from filelock import FileLock, Timeout
 
 from fedretune.errors import UserError
 from fedretune.paths import filling, synced, writing
 from fedretune.wire import Array
 from server.checkpoints import Checkpoint, drop_after, latest, write_checkpoint
+from server.locking import locked, release
 
 TABLES = {
     "metrics.jsonl": (),
@@ -64,11 +64,6 @@ TABLES = {
     "sites.csv": ("site", "experience", "round", "status", "reason"),
 }
 
-#: Who holds the lock on this file is at work on the run.
-LOCK = ".lock"
-#: Seconds that a killed process's workers may take to notice, and with them the lock to vanish.
-LOCK_PATIENCE = 5.0
-
 Tables = Mapping[str, Mapping[str, Any]]
 
 
@@ -83,7 +78,7 @@ class RunFolder:
         self._synced: dict[str, int] = {}
         self._writer = ThreadPoolExecutor(1, "checkpoints")
         self._written: Future[None] | None = None
-        self._lock = _locked(path, LOCK_PATIENCE)
+        self._lock = locked(path)
 
     @classmethod
     def create(cls, out: Path, name: str, config: Tables) -> "RunFolder":
@@ -117,7 +112,7 @@ class RunFolder:
         while self._files:
             self._files.popitem()[1].close()
         self._writer.shutdown()
-        _release(self._lock)
+        release(self._lock)
 
     def write_config(self, tables: Tables) -> None:
         """Write ``config.toml``: the resolved config, versions and fingerprints."""
@@ -240,7 +235,7 @@ def check_place(out: Path, name: str, resume: bool) -> str:
         if not name or not (path / "config.toml").is_file():
             what = f"no run to resume at {path}" if name else "no name of a run to resume"
             raise UserError(f"There is {what}. {_runs_in(out)}: name one with --name.")
-        _release(_locked(path, LOCK_PATIENCE))
+        release(locked(path))
     elif path.exists():
         raise UserError(f"The run folder {path} exists: --resume it, or choose another --name.")
     try:
@@ -267,25 +262,6 @@ def _header(columns: tuple[str, ...]) -> str:
 def _write_config(folder: Path, tables: Tables) -> None:
     with writing(folder / "config.toml") as file:
         tomli_w.dump(tables, file)
-
-
-def _locked(path: Path, patience: float) -> FileLock:
-    """Return the run's lock, held. Raises `UserError` if another process holds it."""
-    lock = FileLock(path / LOCK, timeout=patience)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"Another process is at work on the run {path}: wait for it or end it, or start "
-            "another run under another --name."
-        ) from None
-    return lock
-
-
-def _release(lock: FileLock) -> None:
-    if lock.is_locked:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def _runs_in(out: Path) -> str:

@@ -36,6 +36,11 @@ def with_state(models: Models, state: State) -> Models:
     return {**others, **{_STATE + name: arrays for name, arrays in state.items()}}
 
 
+def adaptor_of(models: Models, site: str) -> Arrays:
+    """Return the adaptor that a site is sent: its own, or everybody's."""
+    return models.get(site, models[GLOBAL])
+
+
 def flatten(models: Models) -> dict[str, Array]:
     """Return all tensors in one mapping, as a checkpoint holds them."""
     return {

@@ -9,8 +9,8 @@ from fedretune.evaluation import RULES
 from fedretune.metrics import auroc, average_precision, macro
 from fedretune.metrics.measures import calibration_error, f1
 from fedretune.wire import Array
-from server.federation import Terms
 from server.folder import RunFolder
+from server.handshake import Terms
 from server.steps import Step
 
 DIFFERENCE = RULES.index("difference")

@@ -7,6 +7,7 @@ resuming is starting at a later step.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from flwr.app import RecordDict
@@ -20,10 +21,13 @@ from fedretune.seeds import derive_seed
 from fedretune.strategies import check_sites
 from scenarios import RunConfig, taking_part, taught
 from server.along import begun, settled
-from server.federation import Federation, Reply, Terms, content_of
+from server.federation import Federation, content_of
 from server.folder import RunFolder
-from server.models import GLOBAL, Models, adaptors_of, flatten, state_of, with_state
+from server.handshake import Terms
+from server.models import GLOBAL, Models, adaptor_of, adaptors_of, flatten, state_of, with_state
+from server.quorum import check_present
 from server.record import record
+from server.replies import Reply
 from server.steps import Step, steps
 from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
 
@@ -62,6 +66,8 @@ class Stream:
         self._check_sites()
         todo = steps(self.config.how.order, self.terms.steps, self.config.rounds)
         for number, step in enumerate(todo[done:], start=done + 1):
+            present = self.federation.present(step.experience)
+            check_present(present, self.federation.members, self.config.quorum, self.folder.path)
             if step.kind == "train":
                 models = self._train_along(step, models)
             else:
@@ -123,6 +129,13 @@ class Stream:
         self, step: Step, models: Models, asked: Sequence[str]
     ) -> Iterator[tuple[str, Reply, Arrays]]:
         """Yield each sound reply of a round with its adaptor; list every site's status."""
+        restored = self._restored(step, models, asked)
+        sent = partial(adaptor_of, models)
+        return self.federation.plausible(restored, sent, step.experience, step.round)
+
+    def _restored(
+        self, step: Step, models: Models, asked: Sequence[str]
+    ) -> Iterator[tuple[str, Reply, Arrays]]:
         compression, part = self.config.compression_of(self.spec), self.config.site_part()
         counted = self.config.counted(len(self.terms.findings))
         schema = wire.train_schema(self.spec, counted, compression, part.adds(self.spec))
@@ -132,14 +145,13 @@ class Stream:
             try:
                 part.check(reply.arrays, reply.scalars)
                 adaptor = (
-                    compression.restore(models.get(site, models[GLOBAL]), reply.arrays["update"])
+                    compression.restore(adaptor_of(models, site), reply.arrays["update"])
                     if compression
                     else reply.arrays["adaptor"]
                 )
             except (UnsoundError, wire.WireError) as error:
-                self.folder.site(site, *where, "quarantined", str(error))
+                self.federation.note(site, *where, "quarantined", str(error))
                 continue
-            self.folder.site(site, *where, "trained", "")
             yield site, reply, adaptor
 
     def _sent(self, models: Models) -> Mapping[str, Arrays]:
@@ -154,11 +166,13 @@ class Stream:
     def _asked(self, step: Step) -> list[str]:
         """Return the sites that train in a round: of those with images, the share that takes part.
 
-        Those without are listed; those that are not drawn are not.
+        Those without are listed; those that are not drawn, or are put aside, are not.
         """
+        if step.round == 0:
+            self.federation.welcome(self.terms, step.experience)
         with_images = []
-        for name, member in sorted(self.federation.members.items()):
-            if member.train_examples[step.experience]:
+        for name in self.federation.present(step.experience):
+            if self.federation.members[name].train_examples[step.experience]:
                 with_images.append(name)
             else:
                 where = (step.experience, step.round)
@@ -232,9 +246,8 @@ class Stream:
         self, step: Step, action: str, models: Models | None, schema: wire.Schema, **more: Arrays
     ) -> Iterator[tuple[str, wire.Array]]:
         """Yield each site's counts. Raises `UserError`, in the end, if too few sites answered."""
-        members = [
-            site for site, member in self.federation.members.items() if sum(member.test_examples)
-        ]
+        everybody, present = self.federation.members, self.federation.present(step.experience)
+        members = [site for site in present if sum(everybody[site].test_examples)]
         content, got = self._content(step, models, **more), 0
         for site, reply in self.federation.ask(
             f"evaluate.{action}", members, content, schema, step.experience

@@ -10,12 +10,14 @@ from fedretune.evaluation import RULES
 from fedretune.metrics import macro
 from fedretune.metrics.forgetting import summarise, summarise_findings
 from scenarios import RunConfig
-from server.federation import Terms
 from server.folder import RunFolder, write_json
+from server.handshake import Terms
 from server.steps import BEFORE
 
 #: A column of ``measures.csv``, each a figure of the summary.
 MEASURES = ("average_precision", "f1", "ece")
+#: How many reasons for leaving a site's replies out are told; ``sites.csv`` has them all.
+REASONS = 3
 
 
 def write_summary(
@@ -162,13 +164,18 @@ def _traffic(folder: RunFolder) -> dict[str, Any]:
 
 
 def _quarantined(folder: RunFolder) -> list[dict[str, Any]]:
-    sites = pd.read_csv(folder.path / "sites.csv", keep_default_na=False)
-    found = sites[~sites["status"].isin(["joined", "trained", "no-images"])]
-    return [{str(k): _plain(v) for k, v in row.items()} for row in found.to_dict("records")]
+    """Return for each site and status what was left out, how often, and why at most."""
+    sites = pd.read_csv(folder.path / "sites.csv", keep_default_na=False, dtype={"site": str})
+    left_out = sites[~sites["status"].isin(["joined", "trained", "no-images"])]
+    return [
+        {"site": site, "status": status, "times": len(rows), "reasons": _commonest(rows["reason"])}
+        for (site, status), rows in left_out.groupby(["site", "status"])
+    ]
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _commonest(reasons: "pd.Series[str]") -> list[str]:
+    """Return the most common reasons first, no more than `REASONS` of them."""
+    return [str(reason) for reason in reasons.value_counts().index[:REASONS]]
 
 
 def _json(value: float) -> float | None:

@@ -21,6 +21,21 @@ POLL = 0.2
 #: Widths in characters of a figure's column, and of the table's first and last together.
 FIGURE, EDGES = 8, 26
 
+#: What a site's statuses, as ``sites.csv`` has them, are to a reader.
+IN_WORDS = {
+    "quarantined": "reply quarantined",
+    "silent": "no reply",
+    "refused": "refused",
+    "failed": "failed",
+    "aside": "put aside",
+    "late": "late reply dropped",
+    "repeated": "second reply dropped",
+    "no-images": "sits out",
+}
+
+#: Sites that the end of a run names with what was left out of them.
+LEFT_OUT = 6
+
 Event = Mapping[str, Any]
 
 
@@ -97,7 +112,7 @@ class RunView:
             return
         self._told.add(key)
         where = f"{self._where(event)}  " if event["experience"] >= 0 else ""
-        what = f"{event['site']}: {event['status'].replace('-', ' ')}"
+        what = f"{event['site']}: {_in_words(event['status'])}"
         say(f"{where}[yellow]{escape(what)}[/] ({escape(event['reason'])})", self.console)
 
     def _where(self, event: Event) -> str:
@@ -167,8 +182,21 @@ def _closing_lines(summary: Mapping[str, Any]) -> Iterator[str]:
             "[yellow]No AUROC, and so left out of the means,[/] where there are no positive or no "
             f"negative test images: {shown}."
         )
-    if left_out := len(summary["quarantined"]):
-        yield f"[yellow]{left_out} replies were left out:[/] sites.csv says whose, and why."
+    if left_out := summary["quarantined"]:
+        shown = "; ".join(map(_left_out, left_out[:LEFT_OUT]))
+        more = "; ..." if len(left_out) > LEFT_OUT else ""
+        yield f"[yellow]Not all took part throughout:[/] {shown}{more}. sites.csv has every time."
+
+
+def _left_out(entry: Mapping[str, Any]) -> str:
+    """Say in words what is left out of a site, and its commonest reason."""
+    words = _in_words(entry["status"])
+    times = "once" if entry["times"] == 1 else f"{entry['times']} times"
+    return escape(f"{entry['site']} {words} {times} ({entry['reasons'][0]})")
+
+
+def _in_words(status: str) -> str:
+    return IN_WORDS.get(status, status)
 
 
 def _figures_and_bytes(summary: Mapping[str, Any]) -> Iterator[str]:

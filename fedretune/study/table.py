@@ -70,7 +70,7 @@ def row_of(cell: Cell, summary: Mapping[str, Any], parameters: int) -> dict[str,
         **{f"positive_{name}": value for name, value in _numbers(rules["positive"]).items()},
         "trained_parameters": parameters,
         **{name: summary[name] for name in ("bytes_up_per_site_round", "bytes_up", "bytes_down")},
-        "left_out": len(summary["quarantined"]),
+        "left_out": sum(each["times"] for each in summary["quarantined"]),
         "run": cell.name,
         "wall_seconds": summary["wall_seconds"],
     }

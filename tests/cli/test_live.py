@@ -65,7 +65,12 @@ def test_the_final_table_fits_and_no_figure_is_cut(experiences, width):
 def test_the_end_tells_the_figures_and_lists_undefined_findings_in_one_line(tmp_path):
     made = console(500)
     undefined = {"Mass": [0, 1, 2], "Pleural Thickening": [0, 2]}
-    figures = summary(3, undefined_findings=undefined, quarantined=[{}, {}])
+    reasons = ["loss is nan", "num-examples is 0"]
+    entries = [
+        {"site": "[a]", "status": "quarantined", "times": 2, "reasons": reasons},
+        {"site": "b", "status": "silent", "times": 1, "reasons": ["its node is gone"]},
+    ]
+    figures = summary(3, undefined_findings=undefined, quarantined=entries)
     RunView(made).finish(figures, tmp_path)
     lines = text_of(made).splitlines()
     assert lines[-5:-3] == [
@@ -73,7 +78,10 @@ def test_the_end_tells_the_figures_and_lists_undefined_findings_in_one_line(tmp_
         "Sent by each site in a round: 10.4 kB; in all 7.6 MB up, 999 B down, in 12 s.",
     ]
     assert lines[-3].endswith(": Mass (all), Pleural Thickening (1, 3).")
-    assert lines[-2].startswith("2 replies were left out")
+    assert lines[-2] == (
+        "Not all took part throughout: [a] reply quarantined 2 times (loss is nan); b no reply once "
+        "(its node is gone). sites.csv has every time."
+    )
     assert lines[-1] == f"Run folder: {tmp_path}"
 
 

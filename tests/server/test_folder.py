@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import server.folder
+import server.locking
 from fedretune.errors import UserError
 from server.checkpoints import KEPT
 from server.folder import TABLES, RunFolder
@@ -162,7 +163,7 @@ def test_a_table_that_is_shorter_than_a_checkpoint_says_leads_to_the_one_before(
 
 
 def test_a_second_process_is_kept_out_until_the_first_is_done(folder, monkeypatch):
-    monkeypatch.setattr(server.folder, "LOCK_PATIENCE", 0.01)
+    monkeypatch.setattr(server.locking, "PATIENCE", 0.01)
     with pytest.raises(UserError, match="Another process is at work on the run"):
         RunFolder.reopen(folder.path.parent, "a")
     reopened(folder).close()

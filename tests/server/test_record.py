@@ -9,8 +9,8 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from fedretune.evaluation import RULES, bin_edges, coarse_histogram, histograms
 from fedretune.metrics.measures import calibration_error
-from server.federation import Terms
 from server.folder import TABLES, RunFolder
+from server.handshake import Terms
 from server.record import record
 from server.steps import Step
 

@@ -117,13 +117,25 @@ def _empty(content):
     content.clear()
 
 
-@pytest.mark.parametrize("spoil", [_nan, _weight, _no_weight, _stale, _key, _empty, _positives])
+def _negative_loss(content):
+    content["metrics"]["loss"] = -0.1
+
+
+def _absurd(content):
+    for name, array in content["adaptor"].items():
+        content["adaptor"][name] = Array(*encode(np.full(array.shape, 1e30, np.float32)))
+
+
+SPOILS = [_nan, _weight, _no_weight, _stale, _key, _empty, _positives, _negative_loss, _absurd]
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
 def test_an_unsound_reply_is_left_out_listed_and_ends_nothing(synthetic_run, spoil):
     folder, summary = synthetic_run(
         "spoilt", client_app=spoiling("site-2", spoil), averaging="positives"
     )
-    listed = [row["site"] for row in summary["quarantined"] if row["status"] == "quarantined"]
-    assert listed == ["site-2"] * 4
+    listed = {(each["site"], each["status"]): each["times"] for each in summary["quarantined"]}
+    assert listed == {("site-2", "quarantined"): 3, ("site-2", "aside"): 1}
     assert all(
         np.isfinite(array).all() for array in load(folder / "adaptors.safetensors")[1].values()
     )

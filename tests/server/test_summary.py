@@ -5,8 +5,8 @@ import json
 import pytest
 
 from scenarios import RunConfig
-from server.federation import Terms
 from server.folder import RunFolder
+from server.handshake import Terms
 from server.summary import write_summary
 
 FINDINGS = ("NA", "2")  # names that a reader of CSV takes for nothing and for a number
