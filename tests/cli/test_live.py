@@ -79,8 +79,8 @@ def test_the_end_tells_the_figures_and_lists_undefined_findings_in_one_line(tmp_
     ]
     assert lines[-3].endswith(": Mass (all), Pleural Thickening (1, 3).")
     assert lines[-2] == (
-        "Not all took part throughout: [a] reply quarantined 2 times (loss is nan); b no reply once "
-        "(its node is gone). sites.csv has every time."
+        "Not all took part throughout: [a] reply quarantined 2 times (loss is nan); b no reply "
+        "once (its node is gone). sites.csv has every time."
     )
     assert lines[-1] == f"Run folder: {tmp_path}"
 
