@@ -5,7 +5,17 @@ import sys
 
 import typer
 
-from fedretune.cli import backbones, bench, embed, manifest, phantoms, pretrain, runs, study
+from fedretune.cli import (
+    backbones,
+    bench,
+    embed,
+    manifest,
+    phantoms,
+    pretrain,
+    runs,
+    study,
+    study_attacks,
+)
 from fedretune.cli.console import print_error
 from fedretune.errors import UserError
 
@@ -18,6 +28,7 @@ app = typer.Typer(
     help="Federated continual learning of chest X-ray vision-language models.",
 )
 backbones.app.command("pretrain")(pretrain.command)
+study.app.command("attacks")(study_attacks.command)
 
 FEDERATION, DATA = "Federation", "Data and backbones"
 app.command("run", rich_help_panel=FEDERATION)(runs.run)

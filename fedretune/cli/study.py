@@ -2,10 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +14,7 @@ from fedretune.cli import runs
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
 from fedretune.cli.stopping import stoppable
-from fedretune.errors import RunFailedError, UserError
+from fedretune.cli.study_runs import report_failures, run_all
 from fedretune.study.plan import (
     CONVENTIONS,
     METHODS,
@@ -38,12 +36,7 @@ QUICK_PATIENTS, QUICK_SITES = 240, 2
 
 Configs = Mapping[Cell, dict[str, Any]]
 
-app = typer.Typer(no_args_is_help=True, help="Compare methods: many runs, one table.")
-
-
-@app.callback()
-def study() -> None:
-    """Keep `retune` a command of its own name, also while it is the only one."""
+app = typer.Typer(no_args_is_help=True, help="Compare methods, or attacks: many runs, one table.")
 
 
 @app.command("retune")
@@ -131,97 +124,15 @@ def _prepare(app: AppFolder, choice: "Choice", base: dict[str, Any], out: Path) 
 def _run(app: AppFolder, configs: Configs, out: Path, jobs: int) -> tuple["Report", dict[str, str]]:
     """Run what is not done, and write the tables after each run; return why some failed."""
     from fedretune.study.report import Report
-    from fedretune.study.runner import run_cells
-    from fedretune.workers import cores
 
-    with _alone(out):
-        report = Report(out, [cell.name for cell in configs], _changed(app, configs))
-        todo = _todo(app, configs)
-        for cell in configs:
-            if cell not in todo:
-                _take(app, report, cell)
-        say(f"[bold]{len(configs)} runs[/], of which {len(report.rows)} are done.")
-        report.write()
-        if not todo:
-            return report, {}
-        engine, at_once = partial(runs.execute, "simulate", app), min(jobs or cores(), len(todo))
-        ended = run_cells(todo, engine, at_once, partial(_load, app))
-        with stoppable(partial(_advice, report)), closing(ended):
-            return report, _follow(app, report, ended)
+    report = Report(out, [cell.name for cell in configs], _changed(app, configs))
+    return report, run_all(app, configs, report, jobs, partial(_take, app, report))
 
 
-def _load(app: AppFolder) -> None:
-    """Import what a run needs, and what torch and torchmetrics put off until they are used."""
-    import torch
-
-    for part in (app.server_name, app.client_name):
-        app.module(part.partition(":")[0])
-    import_module("torchmetrics.functional.classification")
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep a second study out of the folder. Raises `UserError` where there is one."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"Another study is at work in {out}: wait for it, or choose another --out."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"Cannot write to {out} ({error.strerror}): choose another --out."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _todo(app: AppFolder, configs: Configs) -> Configs:
-    """Return the runs that are not done. Raises `UserError` where a folder holds another run."""
-    from fedretune.study.folders import state_of
-
-    differences_from = app.module("server.app").differences_from
-    return {
-        cell: config
-        for cell, config in configs.items()
-        if state_of(Path(config["out"]) / cell.name, config, differences_from) != "done"
-    }
-
-
-def _follow(
-    app: AppFolder, report: "Report", ended: Iterable[tuple[Cell, str | None]]
-) -> dict[str, str]:
-    """Take in each run as it ends, and tell it; return why some failed, by name."""
-    from fedretune.study.table import short
-
-    failed = {}
-    for cell, reason in ended:
-        if reason is None:
-            row = _take(app, report, cell)
-            report.write()
-            final = row["final_auroc"]
-            text = "   -" if final is None else short(f"{final:.3f}")
-            text += f"   {row['wall_seconds']:.1f} s"
-        else:
-            failed[cell.name] = reason
-            text = f"[red]failed[/]: {escape(reason)}"
-        where = f"{cell.scenario} {cell.unlabelled}"
-        count = f"{len(report.rows) + len(failed)}/{len(report.order)}"
-        say(rf"\[{count}] {where:<27}  {cell.method:<14}  seed {cell.seed}   {text}")
-    return failed
-
-
-def _take(app: AppFolder, report: "Report", cell: Cell) -> dict[str, Any]:
-    """Read a finished run into the report; return its row."""
+def _take(app: AppFolder, report: "Report", cell: Cell) -> str:
+    """Read a finished run into the report; return what is told of it."""
     from fedretune.study.folders import read_config, read_summary
-    from fedretune.study.table import row_of
+    from fedretune.study.table import row_of, short
 
     folder = report.folder / "runs" / cell.name
     tables = read_config(folder)
@@ -232,7 +143,9 @@ def _take(app: AppFolder, report: "Report", cell: Cell) -> dict[str, Any]:
         parameters = sum(math.prod(shape) for shape, _ in spec.tensors().values())
     row = row_of(cell, read_summary(folder), parameters)
     report.add(row, tables)
-    return row
+    final = row["final_auroc"]
+    text = "   -" if final is None else short(f"{final:.3f}")
+    return f"{text}   {row['wall_seconds']:.1f} s"
 
 
 def _changed(app: AppFolder, configs: Configs) -> dict[str, Any]:
@@ -245,11 +158,6 @@ def _changed(app: AppFolder, configs: Configs) -> dict[str, Any]:
     return {
         key: value for key, value in shared.items() if key not in told and value != defaults[key]
     }
-
-
-def _advice(report: "Report") -> str:
-    done = f"{len(report.rows)} of {len(report.order)} runs are done"
-    return f"{done}; {report.folder / 'table.md'} is of them. The same command goes on from there."
 
 
 def _finish(report: "Report", failed: Mapping[str, str], as_json: bool) -> None:
@@ -265,9 +173,4 @@ def _finish(report: "Report", failed: Mapping[str, str], as_json: bool) -> None:
     if as_json:
         rows = records(statistics) if statistics else []
         typer.echo(json.dumps({"folder": str(report.folder), "rows": rows}))
-    if failed:
-        name, reason = next(iter(failed.items()))
-        raise RunFailedError(
-            f"{len(failed)} of {len(report.order)} runs failed, and the same command tries them "
-            f"again. The first, {name}: {reason}"
-        )
+    report_failures(failed, len(report.order))

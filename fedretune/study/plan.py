@@ -64,6 +64,12 @@ class Cell:
         parts = (self.scenario, self.unlabelled, self.method, f"seed-{self.seed}")
         return ".".join(part for part in parts if part)
 
+    @property
+    def label(self) -> str:
+        """What is told of it while it runs."""
+        where = f"{self.scenario} {self.unlabelled}"
+        return f"{where:<27}  {self.method:<14}  seed {self.seed}"
+
     def settings(self) -> dict[str, Any]:
         """Return the keys of the config that make the run this cell."""
         keys = {"scenario": self.scenario, "method": self.method, "seed": self.seed}

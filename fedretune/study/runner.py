@@ -11,19 +11,22 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fedretune.errors import RunFailedError, UserError
-from fedretune.study.plan import Cell
 from fedretune.workers import settle_in
 
 #: Runs a resolved config to its end; must be picklable. Raises `UserError`.
 Engine = Callable[[dict[str, Any]], None]
-Configs = Mapping[Cell, dict[str, Any]]
+#: What a study runs, of whatever kind.
+Cell = TypeVar("Cell")
 
 
 def run_cells(
-    configs: Configs, engine: Engine, jobs: int, warm_up: Callable[[], object]
+    configs: Mapping[Cell, dict[str, Any]],
+    engine: Engine,
+    jobs: int,
+    warm_up: Callable[[], object],
 ) -> Generator[tuple[Cell, str | None], None, None]:
     """Run each cell's config; yield it as it ends, with the reason if it failed.
 

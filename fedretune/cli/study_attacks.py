@@ -1,0 +1,147 @@
+"""``fedretune study attacks``: what attackers do to each strategy, in one table."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from fedretune.cli import runs
+from fedretune.cli.app_folder import AppFolder, find_app
+from fedretune.cli.console import console, say
+from fedretune.cli.stopping import stoppable
+from fedretune.cli.study_runs import report_failures, run_all
+from fedretune.errors import UserError
+from fedretune.study import attacks as plan
+from fedretune.study.attacks import AttackCell
+from fedretune.study.plan import names_in, seeds_in
+
+if TYPE_CHECKING:
+    from fedretune.study.attack_report import AttackReport
+
+#: Keys of the config that the cells decide.
+CELL_KEYS = ("attack", "attackers", "attack-strength", "strategy", "seed", "name", "out", "resume")
+
+Configs = Mapping[AttackCell, dict[str, Any]]
+
+
+def command(
+    attacks: Annotated[str | None, typer.Option(help="Names with commas; default: all.")] = None,
+    strategies: Annotated[
+        str | None, typer.Option(help=f"Names with commas; default: {', '.join(plan.EXPECTED)}.")
+    ] = None,
+    attackers: Annotated[
+        str | None, typer.Option(help="How many, numbers with commas; default: 0,1,2,3,4.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "1",
+    manifest: runs.ManifestPath = None,
+    backbone: runs.BackboneName = None,
+    sites: runs.Sites = None,
+    experiences: runs.Experiences = None,
+    rounds: runs.Rounds = None,
+    settings: runs.Setting = None,
+    out: Annotated[Path, typer.Option(help="The study's folder.")] = Path("runs/study-attacks"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two strategies, 0 and 2 attackers, shorter runs.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one a core.")] = 0,
+    app: runs.AppPath = None,
+) -> None:
+    """Run every attack against every strategy, and see what is caught and what is lost.
+
+    Writes table.csv, table.md and a folder for each run.
+    Stopped or killed, the same command goes on where it was.
+    """
+    keys = {"manifest": manifest, "backbone": backbone, "sites": sites}
+    keys |= {"experiences": experiences, "rounds": rounds}
+    given = {key: value for key, value in keys.items() if value is not None}
+    given |= runs.parse_settings(settings or [])
+    folder, out = find_app(app), out.expanduser().absolute()
+    strategic = plan.QUICK_STRATEGIES if quick else tuple(plan.EXPECTED)
+    counts = plan.QUICK_ATTACKERS if quick else plan.ATTACKERS
+    cells = plan.make_plan(
+        _attacks(folder, attacks),
+        strategic if strategies is None else names_in(strategies, "--strategies"),
+        counts if attackers is None else plan.attackers_in(attackers),
+        seeds_in(seeds),
+    )
+    base = {**(plan.QUICK if quick else plan.SMALL), **given}
+    with stoppable(lambda: "What is drawn and encoded is kept: the same command goes on."):
+        configs, sites_there = _prepare(folder, cells, base, out / "runs")
+    _run(folder, configs, sites_there, out, jobs)
+
+
+def _attacks(app: AppFolder, names: str | None) -> tuple[str, ...]:
+    """Return the attacks of that name, or all. Raises `UserError` for one that is not known."""
+    zoo = app.module("clients.attacks")
+    chosen = tuple(zoo.ATTACKS) if names is None else names_in(names, "--attacks")
+    for name in chosen:
+        zoo.attack_of(name)
+    return chosen
+
+
+def _prepare(
+    app: AppFolder, cells: Sequence[AttackCell], base: dict[str, Any], out: Path
+) -> tuple[Configs, tuple[str, ...]]:
+    """Make the data; return every cell's resolved config, and the sites' names in their order."""
+    for key in CELL_KEYS:
+        if key in base:
+            raise UserError(f"A study sets '{key}' itself: use its options, not --set {key}.")
+    config_of = app.module("scenarios").RunConfig.from_flat
+    flat = config_of({**base, "out": str(out)}).to_flat()
+    if flat["manifest"] != "phantoms":
+        flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
+    # Runs are side by side already.
+    shared = {"manifest": flat["manifest"], "out": str(out), "workers": 1}
+    shared["sites"] = runs.make_data(app, flat)
+    configs = {
+        cell: config_of({**base, **shared, **cell.settings(), "name": cell.name}).to_flat()
+        for cell in cells
+    }
+    world = app.module("clients.world").make_world(config_of({**flat, **shared}), 0)
+    return configs, tuple(world.scenario.sites)
+
+
+def _run(app: AppFolder, configs: Configs, sites: tuple[str, ...], out: Path, jobs: int) -> None:
+    from fedretune.study.attack_report import AttackReport, holding, markdown
+
+    order = [cell.name for cell in configs]
+    report = AttackReport(out, order, _changed(app, next(iter(configs.values()))))
+    failed = run_all(app, configs, report, jobs, partial(_take, app, report, sites))
+    report.stopped |= failed
+    report.write()
+    for line in markdown(holding(report.frame())) if report.rows else ():
+        console.print(line, markup=False)
+    say("What is lost in the worst attack. All attacks, and what each column means:")
+    say(f"  {escape(str(report.folder / 'table.md'))}")
+    report_failures(failed, len(order))
+
+
+def _take(app: AppFolder, report: "AttackReport", sites: tuple[str, ...], cell: AttackCell) -> str:
+    """Read a finished run into the report; return what is told of it."""
+    import pandas as pd
+
+    from fedretune.study.folders import read_summary
+
+    zoo = app.module("clients.attacks")
+    folder = report.folder / "runs" / cell.name
+    positions = zoo.attackers_among(len(sites), cell.attackers, cell.seed)
+    row = plan.row_of(
+        cell,
+        zoo.ATTACKS[cell.attack].kind if cell.attackers else "",
+        read_summary(folder),
+        pd.read_csv(folder / "sites.csv", dtype={"site": str}, keep_default_na=False),
+        [sites[position] for position in positions],
+    )
+    report.add(row)
+    caught = "" if row["caught"] is None else f"caught {row['caught']:.0%}"
+    return f"{row['final_auroc']:.3f}   {caught}   {row['wall_seconds']:.1f} s"
+
+
+def _changed(app: AppFolder, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that all runs share and that are not at their default."""
+    defaults = app.module("scenarios.config").DEFAULTS
+    own = {*CELL_KEYS, *(key for keys in plan.EXPECTED.values() for key in keys)}
+    return {key: value for key, value in flat.items() if key not in own and value != defaults[key]}

@@ -1,0 +1,162 @@
+"""The runs of a study, of whatever kind: what is not done, on all cores, told as it ends."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from rich.markup import escape
+
+from fedretune.cli import runs
+from fedretune.cli.app_folder import AppFolder
+from fedretune.cli.console import say
+from fedretune.cli.stopping import stoppable
+from fedretune.errors import RunFailedError, UserError
+
+
+class NamedRun(Protocol):
+    """One run of a study: the name of its folder, and what is told of it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+
+
+class Tables(Protocol):
+    """What a study makes of its runs, in its folder."""
+
+    folder: Path
+    order: Sequence[str]
+    rows: dict[str, Mapping[str, Any]]
+
+    def write(self) -> None: ...
+
+
+Cell = TypeVar("Cell", bound=NamedRun)
+Configs = Mapping[Cell, dict[str, Any]]
+
+
+def run_all(
+    app: AppFolder,
+    configs: Configs[Cell],
+    report: Tables,
+    jobs: int,
+    take: Callable[[Cell], str],
+) -> dict[str, str]:
+    """Run what is not done, and write the tables after each run.
+
+    Parameters
+    ----------
+    app : AppFolder
+    configs : mapping of a cell to its resolved config
+    report : Tables
+    jobs : int
+        How many at once; 0: one a core.
+    take : callable (cell) -> str
+        Reads a finished run into the report; returns what is told of it.
+
+    Returns
+    -------
+    Why some runs failed, by name.
+
+    Raises
+    ------
+    UserError
+        A folder holds another run, or another study is at work in it.
+    """
+    from fedretune.study.runner import run_cells
+    from fedretune.workers import cores
+
+    with _alone(report.folder):
+        todo = _todo(app, configs)
+        for cell in configs:
+            if cell not in todo:
+                take(cell)
+        say(f"[bold]{len(configs)} runs[/], of which {len(report.rows)} are done.")
+        report.write()
+        if not todo:
+            return {}
+        engine, at_once = partial(runs.execute, "simulate", app), min(jobs or cores(), len(todo))
+        ended = run_cells(todo, engine, at_once, partial(_load, app))
+        with stoppable(partial(_advice, report)), closing(ended):
+            return _follow(report, ended, take)
+
+
+def report_failures(failed: Mapping[str, str], of: int) -> None:
+    """Raise `RunFailedError` if runs failed, with the first reason."""
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise RunFailedError(
+            f"{len(failed)} of {of} runs failed, and the same command tries them "
+            f"again. The first, {name}: {reason}"
+        )
+
+
+def _load(app: AppFolder) -> None:
+    """Import what a run needs, and what torch and torchmetrics put off until they are used."""
+    import torch
+
+    for part in (app.server_name, app.client_name):
+        app.module(part.partition(":")[0])
+    import_module("torchmetrics.functional.classification")
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep a second study out of the folder. Raises `UserError` where there is one."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"Another study is at work in {out}: wait for it, or choose another --out."
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {out} ({error.strerror}): choose another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _todo(app: AppFolder, configs: Configs[Cell]) -> Configs[Cell]:
+    """Return the runs that are not done. Raises `UserError` where a folder holds another run."""
+    from fedretune.study.folders import state_of
+
+    differences_from = app.module("server.app").differences_from
+    return {
+        cell: config
+        for cell, config in configs.items()
+        if state_of(Path(config["out"]) / cell.name, config, differences_from) != "done"
+    }
+
+
+def _follow(
+    report: Tables, ended: Iterator[tuple[Cell, str | None]], take: Callable[[Cell], str]
+) -> dict[str, str]:
+    """Take in each run as it ends, and tell it; return why some failed, by name."""
+    failed = {}
+    for cell, reason in ended:
+        if reason is None:
+            text = take(cell)
+            report.write()
+        else:
+            failed[cell.name] = reason
+            text = f"[red]failed[/]: {escape(reason)}"
+        count = f"{len(report.rows) + len(failed)}/{len(report.order)}"
+        say(rf"\[{count}] {cell.label}   {text}")
+    return failed
+
+
+def _advice(report: Tables) -> str:
+    done = f"{len(report.rows)} of {len(report.order)} runs are done"
+    return f"{done}; {report.folder / 'table.md'} is of them. The same command goes on from there."
