@@ -28,12 +28,13 @@ SITES = 10
 SMALL: Mapping[str, int | float] = {
     "sites": SITES,
     "experiences": 2,
-    "rounds": 5,
+    "rounds": 4,
     "train.epochs": 2,
-    "train.lr": 1e-3,
+    "train.batch-size": 128,
+    "train.lr": 2e-3,
 }
 #: `--quick`: as little of everything as still shows the whole table.
-QUICK: Mapping[str, int | float] = {**SMALL, "rounds": 2, "train.epochs": 1}
+QUICK: Mapping[str, int | float] = {**SMALL, "rounds": 1, "train.epochs": 1}
 QUICK_ATTACKERS = (0, 2)
 QUICK_STRATEGIES = ("fedavg", "fedmedian")
 
