@@ -16,15 +16,7 @@ from fedretune.data.manifest import check_images, load_manifest
 from fedretune.data.readers import READERS, TITLES, Reader
 from fedretune.data.readers.assemble import Plan, make_manifest
 from fedretune.errors import UserError
-from tests.data.readers.dicom_trees import hospital, rsna, vindr
-from tests.data.readers.trees import TREES as TABLES_TREES
-
-TREES = {
-    **TABLES_TREES,
-    "rsna": ("rsna", rsna),
-    "vindr": ("vindr", vindr),
-    "dicom": ("dicom", hospital),
-}
+from tests.data.readers.trees import TREES
 
 #: One tree of each reader, that which has most files.
 BROKEN = {reader: name for name, (reader, _) in TREES.items()}.values()
