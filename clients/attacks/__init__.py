@@ -51,7 +51,9 @@ ATTACKS: Mapping[str, Attack] = {
     "missing-key": _malformed(malformed.with_first(lambda name, each: {}), reason="missing array"),
     "extra-key": _malformed(malformed.extra_key, reason="unexpected array"),
     "stale": _malformed(malformed.stale, reason="round is"),
-    "duplicate": _malformed(malformed.duplicate, counts_once=True),
+    "duplicate": Attack(
+        malformed.duplicate, "malformed", "repeated", "after the first reply", counts_once=True
+    ),
     "empty": _malformed(malformed.empty, reason="missing record"),
     "slow": Attack(malformed.slow, "malformed", "silent", "no reply within"),
     "crash": Attack(malformed.crash, "malformed", "failed", "Flower error"),

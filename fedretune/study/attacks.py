@@ -20,7 +20,7 @@ EXPECTED: Mapping[str, Mapping[str, int | float]] = {
     "fedmedian": {},
     "fedtrimmedavg": {"aggregation.trimmed": 0.2},
     "krum": {"aggregation.attackers": 2},
-    "multikrum": {"aggregation.attackers": 2, "aggregation.selected": 6},
+    "multikrum": {"aggregation.attackers": 2},
     "bulyan": {"aggregation.attackers": 1},
 }
 SITES = 10
