@@ -18,9 +18,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fedretune.cli.app_folder import AppFolder
+from fedretune.cli.kept import kept
 from fedretune.cli.processes import end
 from fedretune.errors import RunFailedError, UserError
 from fedretune.workers import cores
@@ -51,13 +52,12 @@ def run_with_flower(app: AppFolder, config: dict[str, Any]) -> None:
         log = home / "flower.log"
         try:
             with _superlink(home, log) as environment, log.open("ab") as output:
-                subprocess.run(
-                    _command(app, config, home),
-                    env=environment,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                )
+                process = _start(_command(app, config, home), environment, output)
+                try:
+                    process.wait()
+                finally:
+                    if process.poll() is None:
+                        end(process, STOP)
         finally:
             kept = (folder if folder.is_dir() else folder.parent) / "flower.log"
             if log.is_file():
@@ -123,18 +123,26 @@ def _superlink(home: Path, log: Path) -> Iterator[dict[str, str]]:
     command += ["--host", "127.0.0.1", "--port", str(port)]
     command += ["--disable-runtime-dependency-installation"]
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = _start(command, environment, output)
     try:
         _wait_until_healthy(port, process)
         yield environment
     finally:
         end(process, STOP)
+
+
+def _start(
+    command: list[str], environment: dict[str, str], output: BinaryIO
+) -> "subprocess.Popen[bytes]":
+    """Start a command that ends with this process, even if this one is killed outright."""
+    return subprocess.Popen(
+        kept(command),
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]") -> None:

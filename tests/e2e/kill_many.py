@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from itertools import cycle
 from pathlib import Path
 
@@ -30,10 +32,8 @@ def warm_up() -> None:
     """Import what a run imports, and what torch puts off until it is used."""
     import torch
 
-    import clients.app
-    import fedretune.cli.runs
-    import server.app  # noqa: F401
-
+    for module in ("clients.app", "fedretune.cli.main", "fedretune.cli.runs", "server.app"):
+        import_module(module)
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 
@@ -150,8 +150,6 @@ def bench(seed: int) -> Iterator[Bench]:
     os.environ["FEDRETUNE_CACHE"] = str(out / "cache")
     warm_up()
     yield Bench(out, seed)
-    import shutil
-
     shutil.rmtree(out, ignore_errors=True)
 
 

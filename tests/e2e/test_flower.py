@@ -61,6 +61,23 @@ def test_ctrl_c_leaves_no_process_and_the_command_that_it_tells_goes_on(
     assert adaptors(tmp_path / "it") == adaptors(undisturbed)
 
 
+def test_killed_outright_it_leaves_no_process_and_the_run_goes_on_to_the_same_bytes(
+    start, tiny, tmp_path, undisturbed
+):
+    options = tiny.options(tmp_path, rounds=2)
+    run = start("fedretune", "run", *options)
+    run.wait_for("experience 1/2  round 1/2")
+    os.kill(run.process.pid, signal.SIGKILL)
+    assert run.end()[0] == -signal.SIGKILL
+    deadline = time.monotonic() + PATIENCE
+    while run.left_behind() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert run.left_behind() == []
+    code, err = start("fedretune", "simulate", *options, "--resume").end()
+    assert code == 0, err
+    assert adaptors(tmp_path / "it") == adaptors(undisturbed)
+
+
 def test_a_run_that_fails_inside_flower_ends_with_the_reason(start, tiny, tmp_path):
     own = tiny.copy(tmp_path)
     run = start("fedretune", "run", *own.options(tmp_path))
