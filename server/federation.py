@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedretune import wire
 from fedretune.errors import UserError
+from server.exchange import UNREADABLE, exchange
 from server.folder import RunFolder
 from server.handshake import Member, Terms, majority, member_of, objection, terms_of
 from server.plausible import Cohort, update_length
-from server.replies import NoReply, Reply, examples_of, read, sort_out
+from server.replies import NoReply, Reply, examples_of, read, sort_out, unreadable
 from server.sizes import payload_bytes
 from server.standing import Standing
 
@@ -184,22 +185,27 @@ class Federation:
 
     def _answers(
         self, messages: Mapping[str, Message], position: tuple[int, int]
-    ) -> dict[str, Message]:
+    ) -> dict[str, Message | NoReply]:
         """Send messages; return the first reply to each. Others are dropped, and listed."""
-        replies = self.grid.send_and_receive(list(messages.values()), timeout=self.timeout)
-        arrived = sort_out(messages, replies)
+        came = exchange(self.grid, list(messages.values()), self.timeout)
+        arrived = sort_out(messages, came.replies)
         names = {member.node: site for site, member in self.members.items()}
         for node, count in sorted(arrived.strays.items()):
             what = f"dropped: {count} to no message of this round"
             self.note(names.get(node, f"node {node}"), *position, "late", what)
         for site, count in sorted(arrived.repeated.items()):
             self.note(site, *position, "repeated", f"dropped: {count} after the first reply")
-        return arrived.first
+        spoilt = {
+            site: unreadable(came.unreadable[message.metadata.message_id])
+            for site, message in messages.items()
+            if message.metadata.message_id in came.unreadable
+        }
+        return {**arrived.first, **spoilt}
 
     def _read(
         self,
         site: str,
-        message: Message | None,
+        message: Message | NoReply | None,
         schema: wire.Schema,
         position: tuple[int, int],
         message_type: str,
@@ -207,11 +213,13 @@ class Federation:
         """Return the checked reply, or why there is none; count its bytes."""
         if message is None:
             return NoReply("silent", f"no reply within {self.timeout:.0f} s")
+        if isinstance(message, NoReply):
+            return message
         if not message.has_error():
             try:
                 size = payload_bytes(message.content)
-            except (ValueError, TypeError) as error:  # no message that came over a network
-                return NoReply("quarantined", f"it cannot be counted ({type(error).__name__})")
+            except UNREADABLE as error:
+                return unreadable(type(error).__name__)
             self.folder.traffic(site, *position, message_type, "up", size)
         return read(message, schema, position, self.members.get(site))
 
@@ -275,22 +283,3 @@ class Federation:
             else:
                 self.members[name] = member_of(node, answer)
                 self.folder.site(name, experience, -1, "joined", "")
-
-
-def content_of(
-    arrays: Mapping[str, Mapping[str, wire.Array]], experience: int, round_: int, run: str
-) -> Callable[[], RecordDict]:
-    """Return a maker of messages' contents: the arrays' bytes are the same in all of them.
-
-    The bytes cannot be changed. What could be, a record, is each message's own.
-    """
-    encoded = {
-        record: {name: Array(*wire.encode(value)) for name, value in values.items()}
-        for record, values in arrays.items()
-    }
-    return lambda: RecordDict(
-        {
-            **{record: ArrayRecord(values) for record, values in encoded.items()},
-            "position": ConfigRecord({"experience": experience, "round": round_, "run": run}),
-        }
-    )

@@ -88,9 +88,9 @@ def read(
         What the site said in the handshake; None while it is that which is read.
     """
     if message.has_error():
-        code = message.error.code
-        gone = code in GONE
-        return NoReply("silent", "its node is gone") if gone else NoReply("failed", _error(code))
+        if message.error.code in GONE:
+            return NoReply("silent", "its node is gone")
+        return NoReply("failed", f"Flower error {message.error.code}")
     try:
         arrays, scalars = wire.take_apart(message.content)
         if "refusal" in scalars:
@@ -103,8 +103,13 @@ def read(
     except wire.WireError as error:
         return NoReply("quarantined", printable(str(error)))
     except Exception as error:  # of whatever else one can send, none may end the run
-        return NoReply("quarantined", f"it cannot be read ({type(error).__name__})")
+        return unreadable(type(error).__name__)
     return Reply(arrays, scalars)
+
+
+def unreadable(error: str) -> NoReply:
+    """Return why there is nothing of a reply on which reading it raised an `error`."""
+    return NoReply("quarantined", f"it cannot be read ({error})")
 
 
 def examples_of(reply: Reply) -> int:
@@ -115,10 +120,6 @@ def examples_of(reply: Reply) -> int:
 def printable(text: str) -> str:
     """Return a text that came from elsewhere as a table and a terminal can take it."""
     return "".join(each if each.isprintable() else "?" for each in text)
-
-
-def _error(code: int) -> str:
-    return f"Flower error {code}"
 
 
 def _check_metrics(

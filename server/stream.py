@@ -21,9 +21,10 @@ from fedretune.seeds import derive_seed
 from fedretune.strategies import check_sites
 from scenarios import RunConfig, taking_part, taught
 from server.along import begun, settled
-from server.federation import Federation, content_of
+from server.federation import Federation
 from server.folder import RunFolder
 from server.handshake import Terms
+from server.messages import content_of
 from server.models import GLOBAL, Models, adaptor_of, adaptors_of, flatten, state_of, with_state
 from server.quorum import check_present
 from server.record import record
