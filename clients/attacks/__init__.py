@@ -1,10 +1,10 @@
 """An attack zoo: what a site that is not honest may answer to a training message.
 
 An attacker holds its whole process, so what it answers has passed no guard of the site's. It
-answers the handshake and evaluations honestly, so that figures with and without an attack can be
-compared. In simulation alone: no app that a site runs imports this, and the Flower bundle is
-without it. A new attack is a function and a line in `ATTACKS`; the tests of tests/attacks and
-``fedretune study attacks`` take it up.
+answers evaluations honestly, so that figures with and without an attack can be compared. In
+simulation alone: no app that a site runs imports this, and the Flower bundle is without it. A new
+attack is a function and a line in `ATTACKS`; the tests of tests/attacks and ``fedretune study
+attacks`` take it up.
 """
 
 from collections.abc import Mapping
@@ -27,6 +27,7 @@ ATTACKS: Mapping[str, Attack] = {
     "scale-100": _plausible(plausible.scaled, strength=100.0),
     "gaussian": _plausible(plausible.gaussian, strength=10.0),
     "alie": _plausible(plausible.alie, strength=1.5),
+    "boast": _plausible(plausible.boast, strength=1.0, announced=plausible.BOAST),
     "label-flip": _plausible(honestly, at_site=plausible.with_flipped_labels),
     "nan": _malformed(malformed.filled_with(np.nan), reason="not finite"),
     "infinity": _malformed(malformed.filled_with(np.inf), reason="not finite"),

@@ -114,6 +114,8 @@ class Attack:
         Unless the config sets another; 0 where there is nothing to choose.
     at_site : callable (Site) -> Site
         What the attacker does to its own site before it trains; by default nothing.
+    announced : int (default: 1)
+        How many times as many training examples as it has it announces in the handshake.
     """
 
     answer: Callable[[Scene], list[Answer]]
@@ -123,3 +125,4 @@ class Attack:
     counts_once: bool = False
     strength: float = 0.0
     at_site: "Callable[[Site], Site] | None" = None
+    announced: int = 1

@@ -1,7 +1,7 @@
 """The attackers of a simulation: some sites' answers to training messages, replaced on the way."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Error, Message
@@ -57,6 +57,8 @@ class Attackers:
         for message in messages:
             if _node(message) in answers:
                 replies += self._replies(message, answers)
+            elif _node(message) in self._nodes and message.metadata.message_type == "query":
+                replies.append(_announcing(self._attack.announced, message, honest[_node(message)]))
             else:
                 replies.append(honest[_node(message)])
         return replies
@@ -100,6 +102,16 @@ def _node(message: Message) -> int:
 
 def _is_trained(reply: Message) -> bool:
     return bool(reply.has_content()) and "adaptor" in reply.content.array_records
+
+
+def _announcing(times: int, message: Message, reply: Message) -> Message:
+    """Return a handshake that announces so many times the training examples."""
+    if times == 1 or "site" not in reply.content:
+        return reply
+    site = _answer_of(reply).scalars["site"]
+    announced = [times * int(count) for count in cast(list[int], site["train-examples"])]
+    told = {"site": {**site, "train-examples": announced}}
+    return Message(content_of({}, told), reply_to=message)
 
 
 def _answer_of(reply: Message) -> Answer:

@@ -7,6 +7,8 @@ import numpy as np
 from clients.attacks.answer import Answer, Scene, update_of
 from clients.site import Site
 
+BOAST = 1000
+
 
 def sign_flip(scene: Scene) -> list[Answer]:
     """Learn backwards: ``start - strength * update``."""
@@ -48,6 +50,16 @@ def alie(scene: Scene) -> list[Answer]:
         stacked = np.stack([each[name] for each in updates])
         crafted[name] = stacked.mean(0) - scene.strength * stacked.std(0)
     return [scene.moved(crafted)]
+
+
+def boast(scene: Scene) -> list[Answer]:
+    """Learn backwards, on `BOAST` times as many examples as there are.
+
+    The handshake announces as many, so that a mean weighted by examples is the attacker's.
+    """
+    (answer,) = sign_flip(scene)
+    examples = int(str(scene.honest.scalars["metrics"]["num-examples"]))
+    return [answer.with_metrics({"num-examples": BOAST * examples})]
 
 
 def with_flipped_labels(site: Site) -> Site:

@@ -62,7 +62,7 @@ def test_a_plausible_attack_changes_what_comes_out_and_the_run_is_complete(runs,
     assert run.adaptors != honest.adaptors
 
 
-@pytest.mark.parametrize("name", ["gaussian", "alie", "label-flip", "slow"])
+@pytest.mark.parametrize("name", ["gaussian", "alie", "boast", "label-flip", "slow"])
 def test_an_attack_gives_the_same_bytes_whatever_the_number_of_workers(runs, name):
     one, three = (
         runs(f"{name}-{workers}-workers", workers, attack=name, attackers=ATTACKERS)

@@ -4,7 +4,11 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 import server.app
+from clients.attacks import attack_of
+from clients.attacks.attackers import Attackers
+from clients.attacks.plausible import BOAST
 from clients.failures import Failing
+from clients.guard import content_of
 from clients.network import Late, position
 from fedretune.errors import UserError
 from scenarios.failures import Failures
@@ -69,3 +73,18 @@ def test_the_sites_of_a_real_federation_cannot_be_told_to_attack_or_fail(tmp_pat
         with pytest.raises(UserError, match="fedretune simulate"):
             simulate(main, None, {"out": str(tmp_path), "name": "it", **keys}, sites=2)
     assert not (tmp_path / "it").exists()
+
+
+def test_who_boasts_announces_more_in_its_handshake_and_nobody_else_does():
+    attack = attack_of("boast")
+    site = {"site": {"name": "site-1", "train-examples": [3, 0], "test-examples": [5]}}
+
+    def ask(messages):
+        return [Message(content_of({}, site), reply_to=each) for each in messages]
+
+    replies = Attackers(attack, frozenset({2}), seed=1)(
+        [Message(RecordDict(), node, "query") for node in (1, 2)], ask
+    )
+    told = [dict(each.content.config_records["site"]) for each in replies]
+    assert [each["train-examples"] for each in told] == [[3, 0], [3 * BOAST, 0]]
+    assert [each["test-examples"] for each in told] == [[5], [5]]
