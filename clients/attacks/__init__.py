@@ -23,6 +23,7 @@ _malformed = partial(Attack, kind="malformed", status="quarantined")
 
 ATTACKS: Mapping[str, Attack] = {
     "sign-flip": _plausible(plausible.sign_flip, strength=1.0),
+    "sign-flip-3": _plausible(plausible.sign_flip, strength=3.0),
     "scale-10": _plausible(plausible.scaled, strength=10.0),
     "scale-100": _plausible(plausible.scaled, strength=100.0),
     "gaussian": _plausible(plausible.gaussian, strength=10.0),
