@@ -61,7 +61,7 @@ class Traits:
         The fewest sites that it can aggregate.
     sends : tuple[str, ...] (default: none)
         What, of all that it remembers from round to round, goes down to each site beside the
-        adaptor, once there is any: names of the server's state.
+        adaptor, once there is any: names of the server's state, each then a record, in float32.
     part : str (default: none)
         The site's part, a `SitePart`, as ``"package.module:attribute"``.
     """

@@ -12,8 +12,8 @@ from fedretune.strategies import Parameters
 from fedretune.wire import Array, ArrayRecords, ScalarRecords
 from server.aggregation import Arrays, WeightedMean
 
-#: What a strategy remembers from one round to the next, by name: each named arrays. It is part
-#: of every checkpoint.
+#: What a strategy remembers from one round to the next, into the next experience too: by name,
+#: each named arrays. It is part of every checkpoint, so its dtypes are what it is computed in.
 State = Mapping[str, Arrays]
 #: Named arrays in the midst of a computation.
 Floats = Mapping[str, NDArray[np.float64]]
