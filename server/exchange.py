@@ -16,8 +16,9 @@ from server.simulator import InProcessGrid
 
 #: What reading bytes that a site made up may raise. A SuperLink that does not answer raises others.
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, DecodeError)
-#: Seconds between two looks for replies: at first, how much longer each time, and at most.
-PAUSE, LONGER, LONGEST = 0.05, 1.5, 2.0
+#: Seconds between two looks for replies: at first, how much longer each time, and at most. So a
+#: tenth of a short round is spent on waiting at most, and a long one costs few looks.
+PAUSE, LONGER, LONGEST = 0.05, 1.1, 0.5
 
 
 @dataclass(frozen=True)

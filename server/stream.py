@@ -67,6 +67,8 @@ class Stream:
         self._check_sites()
         todo = steps(self.config.how.order, self.terms.steps, self.config.rounds)
         for number, step in enumerate(todo[done:], start=done + 1):
+            if step.round == 0:
+                self.federation.welcome(self.terms, step.experience)
             present = self.federation.present(step.experience)
             check_present(present, self.federation.members, self.config.quorum, self.folder.path)
             if step.kind == "train":
@@ -169,8 +171,6 @@ class Stream:
 
         Those without are listed; those that are not drawn, or are put aside, are not.
         """
-        if step.round == 0:
-            self.federation.welcome(self.terms, step.experience)
         with_images = []
         for name in self.federation.present(step.experience):
             if self.federation.members[name].train_examples[step.experience]:

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +30,15 @@ def test_a_simulation_killed_outright_resumes_to_the_same_bytes(start, tiny, tmp
     assert adaptors(tmp_path / "it") == adaptors(tmp_path / "whole")
     tables = [(tmp_path / name / "auroc.csv").read_bytes() for name in ("it", "whole")]
     assert tables[0] == tables[1]
+
+
+def test_simulations_killed_at_random_moments_end_with_the_same_bytes():
+    """A few of the trials of the bench; `kill_many 200` is all of them."""
+    command = [sys.executable, "-m", "tests.e2e.kill_many", "4"]
+    project = Path(__file__).parents[2]
+    ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.startswith("4 of 4 with the same bytes")
 
 
 def test_bad_input_in_a_real_process_ends_with_exit_code_2_and_no_traceback(start, tiny, tmp_path):
