@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedretune.backbones import BackboneInfo, describe, load_backbone
+from fedretune.backbones.card import provenance
 from fedretune.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def verify(
     Returns
     -------
     list[Check]
-        In the order made. A check that fails ends the list, for later ones build on it.
+        In the order made. A check that fails ends the list, for later ones build on it. What a
+        card says of licence and origin is told, not checked.
     """
     checks: list[Check] = []
     try:
@@ -51,10 +53,13 @@ def verify(
         checks.append(identity)
         if not identity.passed:  # do not run what is not what it should be
             return checks
+        checks += _told(info, allow_hub)
         backbone = load_backbone(name, device, allow_hub)
     except UserError as error:
         return [*checks, Check("loads" if checks else "files", False, str(error))]
-    steps: tuple[Callable[[Backbone], Check], ...] = (_loads, _tokenizer, _images, _texts)
+    steps: list[Callable[[Backbone], Check]] = [_loads, _images]
+    if info.reads_text:
+        steps += [_tokenizer, _texts]
     for step in steps:
         check = step(backbone)
         checks.append(check)
@@ -69,14 +74,20 @@ def _fingerprint(info: BackboneInfo, expected: str | None) -> Check:
     return Check("fingerprint", False, f"is {info.fingerprint}, and should be {expected}")
 
 
+def _told(info: BackboneInfo, allow_hub: bool) -> list[Check]:
+    said = provenance(info.name, allow_hub)
+    return [
+        Check("preprocessing", True, info.preprocessing),
+        Check("licence", True, said.licence),
+        Check("weights from", True, said.origin),
+    ]
+
+
 def _loads(backbone: "Backbone") -> Check:
     count = sum(parameter.numel() for parameter in backbone.model.parameters())
     trainable = sum(p.numel() for p in backbone.model.parameters() if p.requires_grad)
-    return Check(
-        "loads",
-        trainable == 0,
-        f"{count:,} parameters, {trainable} trainable, on {backbone.device}",
-    )
+    detail = f"{count:,} parameters, {trainable} trainable, on {backbone.device}"
+    return Check("loads", trainable == 0, "; ".join([detail, *backbone.towers.remarks]))
 
 
 def _tokenizer(backbone: "Backbone") -> Check:

@@ -7,7 +7,7 @@ from fedretune.backbones.open_clip_source import CONFIG, read_config
 from fedretune.errors import UserError
 from fedretune.paths import cache_folder
 
-_PATTERNS = ("*.json", "*.txt", "*.model", "open_clip*.safetensors", "open_clip*.bin")
+_PATTERNS = ("README.md", "*.json", "*.txt", "*.model", "open_clip*.safetensors", "open_clip*.bin")
 
 
 def fetch_repository(repository: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,22 +20,56 @@ def list_backbones(as_json: AsJson = False) -> None:
     """List the backbones that come with FedRETune, and the forms of other names."""
     from rich.markup import escape
 
-    from fedretune.backbones import SHIPPED, describe
+    from fedretune.backbones import LITE0_MINILM, SHIPPED, describe
 
     rows = []
-    for name in SHIPPED:
+    for name in (*SHIPPED, LITE0_MINILM):
         try:
             info = describe(name)
         except UserError as error:
-            console.print(f"[red]{name}[/] {escape(str(error))}", soft_wrap=True)
+            console.print(f"[bold]{name}[/]  {escape(str(error))}", soft_wrap=True)
             continue
         rows.append({"name": name, "dim": info.dim, "fingerprint": info.fingerprint})
         console.print(f"[bold]{name}[/]  {info.dim} dimensions, SHA-256 {info.fingerprint}")
     console.print("[bold]local-dir:/a/folder[/]  an open_clip folder on this machine")
+    console.print("[bold]biovil:/a/folder[/]  BioViL's image tower and CXR-BERT")
+    console.print(
+        "[bold]vit-mrm:/a/MRM.pth[/], [bold]vit-cxr-mae:/a/CXR_MAE.pth[/]  no text: probes"
+    )
     console.print("[bold]MODEL//a/file[/]  an open_clip model, its weights from a file")
     console.print("[bold]MODEL/TAG[/], [bold]hf-hub:ORG/REPO[/]  fetched, with --allow-hub")
     if as_json:
         typer.echo(json.dumps(rows))
+
+
+@app.command("build")
+def build_backbone(
+    name: Annotated[str, typer.Argument(help="lite0-minilm.")] = "lite0-minilm",
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for it; its name finds it where it is left out.")
+    ] = None,
+) -> None:
+    """Join two small real towers, from the packages of fedretune[towers], in a minute or two."""
+    from rich.progress import Progress, TaskID
+
+    from fedretune.backbones import LITE0_MINILM
+    from fedretune.backbones.towers import default_folder, weight_files
+    from fedretune.errors import one_of
+
+    one_of("backbone that can be built", name, [LITE0_MINILM])
+    weight_files()  # an install that lacks them says so before torch is imported
+    from fedretune.backbones.towers.build import build
+
+    with Progress(console=console) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        folder = build(out or default_folder(), report)
+    typer.echo(folder)
 
 
 @app.command("verify")

@@ -1,17 +1,21 @@
 """``fedretune backbones`` and ``fedretune embed``."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from fedretune.backbones import describe
+from fedretune.backbones.card import front_matter
 from fedretune.cli import backbones, embed
 from fedretune.errors import UserError
+from tests.backbones.test_vit import mae_state
 from tests.backbones.tiny import write_folder
 
 
@@ -28,7 +32,8 @@ def verify(*arguments: str) -> tuple[int, dict[str, bool]]:
 def test_a_sound_backbone_passes_every_check(folder: Path) -> None:
     code, checks = verify(str(folder), "--sha256", describe(str(folder)).fingerprint.upper())
     assert code == 0
-    assert list(checks) == ["files", "fingerprint", "loads", "tokenizer", "images", "prompts"]
+    told = ["files", "fingerprint", "preprocessing", "licence", "weights from"]
+    assert list(checks) == [*told, "loads", "images", "tokenizer", "prompts"]
     assert all(checks.values())
 
 
@@ -40,7 +45,9 @@ def test_a_faulty_folder_fails_the_check_that_found_it(folder: Path, tmp_path: P
     assert verify(str(tmp_path)) == (2, {"files": False})
     broken = write_folder(tmp_path / "broken")
     (broken / "open_clip_model.safetensors").write_bytes(b"no weights")
-    assert verify(str(broken))[1] == {"files": True, "fingerprint": True, "loads": False}
+    checks = verify(str(broken))[1]
+    assert checks.pop("loads") is False
+    assert all(checks.values())
 
 
 def test_dead_weights_fail_the_check_of_their_vectors(tmp_path: Path) -> None:
@@ -52,6 +59,43 @@ def test_dead_weights_fail_the_check_of_their_vectors(tmp_path: Path) -> None:
     save_file(weights, folder / "open_clip_model.safetensors")
     code, checks = verify(str(folder))
     assert (code, checks["images"], "prompts" in checks) == (2, False, False)
+
+
+def details(*arguments: str) -> dict[str, str]:
+    result = CliRunner().invoke(backbones.app, ["verify", *arguments, "--json"])
+    return {check["name"]: check["detail"] for check in json.loads(result.stdout)}
+
+
+def test_licence_and_origin_are_what_the_card_says_and_else_unknown(
+    folder: Path, tmp_path: Path
+) -> None:
+    said = details(str(folder))
+    assert (said["licence"], said["weights from"]) == ("unknown", "unknown")
+    carded = Path(shutil.copytree(folder, tmp_path / "carded"))
+    front = (
+        "---\nlanguage: en\ntags:\n- a: b\nlicense: 'mit'\nbase_model: some/model\n---\n# Card\n"
+    )
+    (carded / "README.md").write_text(front)
+    said = details(str(carded))
+    assert (said["licence"], said["weights from"]) == ("mit", "some/model")
+    assert said["fingerprint"] == details(str(folder))["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# no front matter\nlicense: mit", "---\nlicense: mit", "---"]
+)
+def test_a_card_without_front_matter_says_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(text)
+    assert front_matter(tmp_path / "README.md") == {}
+
+
+def test_an_image_tower_alone_is_verified_without_prompts(tmp_path: Path) -> None:
+    torch.save({"model": mae_state()}, tmp_path / "MRM.pth")
+    (tmp_path / "MRM.md").write_text("---\nlicense: apache-2.0\n---\n")
+    said = details(f"vit-mrm:{tmp_path / 'MRM.pth'}")
+    assert list(said)[-2:] == ["loads", "images"]
+    assert said["licence"] == "apache-2.0"
+    assert "missing, at its initial value: fc_norm.bias, fc_norm.weight" in said["loads"]
 
 
 def test_the_list_names_what_is_shipped_on_stderr_and_json_on_stdout() -> None:

@@ -14,7 +14,7 @@ from fedretune.errors import UserError
 from fedretune.findings import NIH14
 from fedretune.paths import filling
 
-__all__ = ["Recipe", "pretrain", "recipe_for"]
+__all__ = ["Recipe", "fixed_threads", "pretrain", "recipe_for"]
 
 #: Called with what is being done, steps done, steps in all, and a remark.
 Report = Callable[[str, int, int, str], None]
@@ -31,7 +31,7 @@ def pretrain(folder: Path, recipe: Recipe, seed: int, report: Report) -> Path:
     """
     folder = Path(folder)
     try:
-        with filling(folder) as draft, _threads(_THREADS):
+        with filling(folder) as draft, fixed_threads(_THREADS):
             _make(draft, recipe, seed, report)
     except OSError as error:
         raise UserError(f"Cannot write '{folder}': {error}.") from error
@@ -39,7 +39,8 @@ def pretrain(folder: Path, recipe: Recipe, seed: int, report: Report) -> Path:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def fixed_threads(count: int) -> Iterator[None]:
+    """Compute with this many threads inside the block: sums depend on it."""
     import torch
 
     before = torch.get_num_threads()

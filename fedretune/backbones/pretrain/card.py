@@ -104,7 +104,11 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-_TEXT = """# phantom-clip
+_TEXT = """---
+license: apache-2.0
+source: trained by 'fedretune backbones pretrain' on phantoms alone
+---
+# phantom-clip
 
 A small open_clip model that knows only phantoms: procedural chest radiographs and templated
 reports. It is FedRETune's embedded default backbone, for trying methods. **It has never seen a
