@@ -81,6 +81,7 @@ def test_sex_is_seen_by_the_trained_tower_and_far_less_by_a_random_one(
 def test_a_federated_stream_over_the_findings_of_the_pneumonia_half_ends(tmp_path: Path) -> None:
     manifest = pneumonia_half(tmp_path / "half.csv")
     summary = simulate(tmp_path, manifest, LITE0_MINILM, "--experiences", "3")
-    assert (summary["status"], summary["sites"], summary["experiences"]) == ("complete", 3, 3)
+    assert (summary["status"], summary["experiences"]) == ("complete", 3)
+    assert summary["sites"] == ["site-1", "site-2", "site-3"]
     tested = set(pd.read_csv(tmp_path / "run" / "findings.csv")["finding"])
     assert tested == set(FINDINGS)
