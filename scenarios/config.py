@@ -81,6 +81,7 @@ class RunConfig(Table):
     participation: Annotated[float, Field(gt=0, le=1)] = 1.0
     partition: Literal["natural", "iid", "dirichlet"] = "natural"
     alpha: Annotated[float, Field(gt=0)] = 0.5
+    arrival: Literal["patients", "experience", "date"] = "patients"
     method: str = "retune"
     backbone: str = "phantom-clip"
     allow_hub: bool = False

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fedretune.errors import UserError
 from fedretune.registry import Registry
-from fedretune.seeds import derive_seed
+from scenarios.arrivals import ARRIVALS
 from scenarios.config import RunConfig
 from scenarios.groups import Groups
-from scenarios.partitions import PARTITIONS, patient_numbers, split_rows
+from scenarios.partitions import PARTITIONS
 from scenarios.schedules import SCHEDULES, SitePlan
 
 #: Adding a scenario is one file and one line here. Each is a `Stream`.
@@ -149,7 +149,7 @@ def build_scenario(
     ----------
     config : RunConfig
     table : pandas.DataFrame
-        A manifest's table: columns ``patient``, ``split`` and, for `natural`, ``site``.
+        A manifest's table: columns ``patient``, ``split``, and what partition and arrival need.
     findings : tuple[str, ...]
     sites : int
         How many sites take part; 0 takes what the partition gives.
@@ -162,56 +162,26 @@ def build_scenario(
     trained = SCENARIOS[config.scenario](config, findings)
     names, site = PARTITIONS[config.partition](table, findings, sites, config)
     schedule = SCHEDULES[config.schedule](config, len(names), len(trained), len(findings))
-    _check_patients(table, names, site, len(trained))
-    experience = _cut_into_experiences(table, site, len(trained), config.seed)
+    _check_splits(table)
+    if config.arrival == "patients":
+        _check_patients(table, names, site, len(trained))
+    experience = ARRIVALS[config.arrival](table, site, len(trained), config.seed)
     split = table["split"].to_numpy(dtype=np.str_)
     labelled = schedule.labelled[site]
     return Scenario(names, findings, trained, site, experience, split, schedule.plan, labelled)
 
 
-def _cut_into_experiences(
-    table: pd.DataFrame, site: NDArray[np.int64], experiences: int, seed: int
-) -> NDArray[np.int64]:
-    """Deal each site's patients, in a seeded order, into chunks of nearly equal image counts."""
-    experience = np.zeros(len(table), dtype=np.int64)
-    numbers = patient_numbers(table)
-    for split, rows in enumerate(split_rows(table)):
-        for position in np.unique(site[rows]):
-            here = rows[site[rows] == position]
-            rng = np.random.default_rng(derive_seed(seed, "experiences", position, split))
-            _, inverse = np.unique(numbers[here], return_inverse=True)
-            experience[here] = _chunks(np.bincount(inverse), experiences, rng)[inverse]
-    return experience
-
-
-def _chunks(images: NDArray[np.int64], chunks: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return a chunk for each patient, from their image counts: those of a shuffled queue."""
-    order = rng.permutation(len(images))
-    # A patient belongs where the middle of its images falls.
-    middle = np.cumsum(images[order]) - images[order] / 2
-    queue = (middle * chunks / images.sum()).astype(np.int64)
-    if len(images) >= chunks:
-        queue = _without_gaps(queue, chunks)
-    chunk = np.empty(len(images), dtype=np.int64)
-    chunk[order] = queue
-    return chunk
-
-
-def _without_gaps(queue: NDArray[np.int64], chunks: int) -> NDArray[np.int64]:
-    """Move as few patients as it takes for no chunk to be empty, where one has many images."""
-    place = np.arange(len(queue))
-    steps_of_one = place + np.minimum.accumulate(np.minimum(queue - place, 0))
-    return np.maximum(steps_of_one, place + chunks - len(queue))
-
-
-def _check_patients(
-    table: pd.DataFrame, names: tuple[str, ...], site: NDArray[np.int64], experiences: int
-) -> None:
+def _check_splits(table: pd.DataFrame) -> None:
     for split in ("train", "test"):
         if not (table["split"] == split).any():
             raise UserError(
                 f"The manifest has no '{split}' images: give some rows split = {split}."
             )
+
+
+def _check_patients(
+    table: pd.DataFrame, names: tuple[str, ...], site: NDArray[np.int64], experiences: int
+) -> None:
     train = (table["split"] == "train").to_numpy()
     patients = table["patient"][train].groupby(site[train]).nunique()
     for position, name in enumerate(names):
