@@ -1,6 +1,7 @@
 """The Flower ClientApp: translates messages to `Site` calls and back."""
 
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from flwr.app import Context, Message
@@ -8,6 +9,7 @@ from flwr.clientapp import ClientApp
 
 from clients.guard import content_of, guarded
 from clients.memory import SiteMemory
+from clients.real import open_real_site
 from clients.site import Arrays, Site
 from clients.world import open_world
 from fedretune.errors import UserError
@@ -23,6 +25,8 @@ torch.set_num_threads(1)
 def open_site(context: Context) -> Site:
     """Return the site that this node plays. Raises `UserError` if the node plays none."""
     config = _config(tuple(context.run_config.items()))
+    if "site" in context.node_config:  # which the site's own SuperNode says, and no server
+        return open_real_site(config, Path(str(context.node_config["site"])))
     partition = int(context.node_config["partition-id"])
     world = open_world(config, int(context.node_config["num-partitions"]))
     sites = world.scenario.sites

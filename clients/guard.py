@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
+from clients.rules import Rules, asked_of
 from clients.site import Site
 from fedretune import wire
 from fedretune.compression import UnsoundError
@@ -27,8 +28,10 @@ def guarded(open_site: Callable[[Context], Site]) -> Callable[[Message, Context,
     def guard(message: Message, context: Context, call_next: Handler) -> Message:
         try:
             site = open_site(context)
-            reply = call_next(message, context)
-            content = _checked(reply, _schema(message.metadata.message_type, site))
+            if site.rules is None:
+                content = content_of(*_checked(call_next(message, context), message, site))
+            else:
+                content = _ruled(message, context, call_next, site, site.rules)
         except UserError as error:
             log.error("%s", error)
             content = _refusal(error.public)
@@ -41,6 +44,23 @@ def guarded(open_site: Callable[[Context], Site]) -> Callable[[Message, Context,
         return Message(content, reply_to=message)
 
     return guard
+
+
+def _ruled(
+    message: Message, context: Context, call_next: Handler, site: Site, rules: Rules
+) -> RecordDict:
+    """Return what the site's policy lets out. Its ledger has a line of it, or nothing leaves."""
+    asked = asked_of(message)
+    try:
+        rules.check(site.name, site.world, asked)
+        arrays, scalars = _checked(call_next(message, context), message, site)
+        rules.check(site.name, site.world, asked)  # whatever has happened in the meantime
+        arrays, scalars = rules.without_small_cells(arrays, scalars)
+    except UserError as error:
+        rules.note(asked, {}, error.public)
+        raise
+    rules.note(asked, arrays, "")
+    return content_of(arrays, scalars)
 
 
 def _schema(message_type: str, site: Site) -> wire.Schema:
@@ -62,13 +82,16 @@ def _schema(message_type: str, site: Site) -> wire.Schema:
     return schemas[message_type]
 
 
-def _checked(reply: Message, schema: wire.Schema) -> RecordDict:
-    """Return a new RecordDict of the reply's values, or raise `WireError`."""
+def _checked(
+    reply: Message, message: Message, site: Site
+) -> tuple[wire.ArrayRecords, wire.ScalarRecords]:
+    """Return the arrays and the scalars of a reply, or raise `WireError`."""
+    schema = _schema(message.metadata.message_type, site)
     if not reply.has_content():
         raise wire.WireError("the reply carries an error text, which may not leave")
     arrays, scalars = wire.take_apart(reply.content)
     wire.check(schema, arrays, scalars)
-    return content_of(arrays, scalars)
+    return arrays, scalars
 
 
 def content_of(arrays: wire.ArrayRecords, scalars: wire.ScalarRecords) -> RecordDict:

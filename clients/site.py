@@ -8,6 +8,7 @@ import torch
 
 import fedretune
 from clients.memory import SiteMemory
+from clients.rules import Rules
 from clients.world import World
 from fedretune.adaptors import Model, from_arrays, to_arrays
 from fedretune.errors import UserError
@@ -56,10 +57,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Site:
-    """A site of the run: `name` and the `world` that it lives in."""
+    """A site of the run: `name`, the `world` that it lives in, and its `rules`, if it is real."""
 
     name: str
     world: World
+    rules: Rules | None = None
 
     def handshake(self) -> Scalars:
         """Return what the server may know: versions, fingerprints, findings and counts."""

@@ -90,7 +90,13 @@ def make_world(config: RunConfig, sites: int, progress: Progress | None = None) 
         Anything wrong with the manifest, its images, the scenario, the prompts or the backbone.
     """
     sites = config.sites or sites
-    manifest = load_manifest(_manifest_path(config, sites))
+    return world_of(config, load_manifest(_manifest_path(config, sites)), sites, progress)
+
+
+def world_of(
+    config: RunConfig, manifest: Manifest, sites: int, progress: Progress | None = None
+) -> World:
+    """Return the world of a manifest; parameters and errors as for `make_world`."""
     check_images(manifest)
     hospitals = build_scenario(config, manifest.table, manifest.findings, sites)
     prompt_set = load_prompts(config.prompts)

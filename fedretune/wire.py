@@ -54,15 +54,22 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Schema:
-    """One kind of reply: every array and scalar that must be in it, by record and name."""
+    """One kind of reply: every array and scalar that must be in it, by record and name.
+
+    A record of `optional` scalars may be left out as a whole.
+    """
 
     arrays: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     scalars: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
+    optional: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
 
 
 NOTHING = Schema()
 
 _POSITION = {"experience": int, "round": int}
+
+#: How many cells of a histogram a site's policy had it send as 0, being too small.
+SUPPRESSED = {"suppressed": {"cells": int}}
 
 #: The answer of a site that does not do what was asked. Possible in reply to anything.
 REFUSAL = Schema(scalars={"refusal": {"reason": str}})
@@ -120,7 +127,9 @@ def histogram_schema(experiences: int, findings: int, bins: int) -> Schema:
 def _counts_schema(name: str, shape: tuple[int, ...]) -> Schema:
     metrics = {"experience": int, "num-examples": int}
     return Schema(
-        arrays={"histogram": {name: Tensor(shape, _COUNTS)}}, scalars={"metrics": metrics}
+        arrays={"histogram": {name: Tensor(shape, _COUNTS)}},
+        scalars={"metrics": metrics},
+        optional=SUPPRESSED,
     )
 
 
@@ -211,12 +220,13 @@ def check(schema: Schema, arrays: ArrayRecords, scalars: ScalarRecords) -> None:
         Anything missing, additional, of another shape, type or length.
     """
     _same_names("record", arrays, schema.arrays)
-    _same_names("record", scalars, schema.scalars)
+    wanted = {**schema.scalars, **{r: v for r, v in schema.optional.items() if r in scalars}}
+    _same_names("record", scalars, wanted)
     for record, tensors in schema.arrays.items():
         _same_names(f"array in '{record}'", arrays[record], tensors)
         for name, tensor in tensors.items():
             _check_array(f"array '{record}/{name}'", arrays[record][name], tensor)
-    for record, kinds in schema.scalars.items():
+    for record, kinds in wanted.items():
         _same_names(f"scalar in '{record}'", scalars[record], kinds)
         for name, kind in kinds.items():
             _check_scalar(f"scalar '{record}/{name}'", scalars[record][name], kind)

@@ -11,9 +11,12 @@ from fedretune.metrics.measures import calibration_error, f1
 from fedretune.wire import Array
 from server.folder import RunFolder
 from server.handshake import Terms
+from server.replies import Reply
 from server.steps import Step
 
 DIFFERENCE = RULES.index("difference")
+#: A status of ``sites.csv``: the site answered, and some small counts are not in its answer.
+SUPPRESSED = "suppressed"
 #: Sites whose figures are computed together.
 GROUP = 8
 
@@ -55,6 +58,14 @@ def record(
     areas = _write_sites(folder, terms, at, ["pooled"], pooled[None], edges, scale)
     _write_findings(folder, terms, at, pooled)
     _tell(folder, step, sites, areas[0, DIFFERENCE])
+
+
+def note_suppressed(folder: RunFolder, site: str, experience: int, reply: Reply) -> None:
+    """List the cells that a site's policy had it send as 0; the pooled figures lack them."""
+    if "suppressed" in reply.scalars:
+        most = sum(counts.size for counts in reply.arrays["histogram"].values())
+        cells = min(max(int(str(reply.scalars["suppressed"]["cells"])), 0), most)
+        folder.site(site, experience, -1, SUPPRESSED, f"{cells} cells of a histogram sent as 0")
 
 
 def _groups(counts: Iterable[tuple[str, Array]]) -> Iterator[tuple[list[str], Array]]:

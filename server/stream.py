@@ -27,7 +27,7 @@ from server.handshake import Terms
 from server.messages import content_of
 from server.models import GLOBAL, Models, adaptor_of, adaptors_of, flatten, state_of, with_state
 from server.quorum import check_present
-from server.record import record
+from server.record import note_suppressed, record
 from server.replies import Reply
 from server.steps import Step, steps
 from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
@@ -255,6 +255,7 @@ class Stream:
         ):
             got += 1
             (counts,) = reply.arrays["histogram"].values()
+            note_suppressed(self.folder, site, step.experience, reply)
             yield site, counts
         self._check_enough(got, len(members), step)
 

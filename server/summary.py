@@ -12,6 +12,7 @@ from fedretune.metrics.forgetting import summarise, summarise_findings
 from scenarios import RunConfig
 from server.folder import RunFolder, write_json
 from server.handshake import Terms
+from server.record import SUPPRESSED
 from server.steps import BEFORE
 
 #: A column of ``measures.csv``, each a figure of the summary.
@@ -66,6 +67,7 @@ def write_summary(
         "by_scoring": by_scoring,
         **_traffic(folder),
         "quarantined": _quarantined(folder),
+        "suppressed_cells": _suppressed(folder),
         "wall_seconds": round(folder.seconds(), 3),
     }
     write_json(folder.path / "summary.json", summary)
@@ -166,11 +168,20 @@ def _traffic(folder: RunFolder) -> dict[str, Any]:
 def _quarantined(folder: RunFolder) -> list[dict[str, Any]]:
     """Return for each site and status what was left out, how often, and why at most."""
     sites = pd.read_csv(folder.path / "sites.csv", keep_default_na=False, dtype={"site": str})
-    left_out = sites[~sites["status"].isin(["joined", "trained", "no-images"])]
+    left_out = sites[~sites["status"].isin(["joined", "trained", "no-images", SUPPRESSED])]
     return [
         {"site": site, "status": status, "times": len(rows), "reasons": _commonest(rows["reason"])}
         for (site, status), rows in left_out.groupby(["site", "status"])
     ]
+
+
+def _suppressed(folder: RunFolder) -> dict[str, int]:
+    """Return by site how many cells of its histograms were sent as 0, over all evaluations."""
+    cells: dict[str, int] = {}
+    for row in folder.read("sites.csv"):
+        if row["status"] == SUPPRESSED:
+            cells[row["site"]] = cells.get(row["site"], 0) + int(row["reason"].split()[0])
+    return cells
 
 
 def _commonest(reasons: "pd.Series[str]") -> list[str]:

@@ -92,7 +92,7 @@ def _command(app: AppFolder, config: dict[str, Any], home: Path) -> list[str]:
     nodes = app.module("scenarios").RunConfig.from_flat(config).nodes
     federation = f"num-supernodes={nodes} client-resources-num-cpus=1"
     return [
-        _script("flwr"),
+        script("flwr"),
         "run",
         str(app.path),
         "fedretune",
@@ -119,7 +119,7 @@ def _superlink(home: Path, log: Path) -> Iterator[dict[str, str]]:
         # Flower starts its parts by their names.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
-    command = [_script("flower-superlink"), "--insecure", "--simulation"]
+    command = [script("flower-superlink"), "--insecure", "--simulation"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     command += ["--disable-runtime-dependency-installation"]
     with log.open("ab") as output:
@@ -160,7 +160,7 @@ def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]") -> None:
     raise RunFailedError(f"Flower's SuperLink did not answer within {START:.0f} s")
 
 
-def _script(name: str) -> str:
+def script(name: str) -> str:
     """Return a command of the environment that this Python belongs to."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.is_file() else shutil.which(name)

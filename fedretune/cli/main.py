@@ -13,6 +13,8 @@ from fedretune.cli import (
     phantoms,
     pretrain,
     runs,
+    server,
+    site,
     study,
     study_attacks,
 )
@@ -31,10 +33,13 @@ backbones.app.command("pretrain")(pretrain.command)
 study.app.command("attacks")(study_attacks.command)
 
 FEDERATION, DATA = "Federation", "Data and backbones"
+HOSPITALS = "Across hospitals"
 app.command("run", rich_help_panel=FEDERATION)(runs.run)
 app.command("simulate", rich_help_panel=FEDERATION)(runs.simulate)
 app.command("evaluate", rich_help_panel=FEDERATION)(runs.evaluate)
 app.add_typer(study.app, name="study", rich_help_panel=FEDERATION)
+app.add_typer(site.app, name="site", rich_help_panel=HOSPITALS)
+app.add_typer(server.app, name="server", rich_help_panel=HOSPITALS)
 app.command("bench", rich_help_panel=FEDERATION)(bench.command)
 app.add_typer(manifest.app, name="manifest", rich_help_panel=DATA)
 app.command("embed", rich_help_panel=DATA)(embed.command)

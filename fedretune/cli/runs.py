@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +50,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdo
 
 
 #: The options that are keys of the config.
-_KEYS = [
+KEYS = [
     "sites",
     "scenario",
     "experiences",
@@ -67,12 +68,29 @@ _KEYS = [
     "attackers",
 ]
 
-#: Runs a prepared config to its end.
-Engine = Callable[[AppFolder, dict[str, Any]], None]
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs a federation.
+
+    Parameters
+    ----------
+    command : str
+        The words of the command line behind ``fedretune``.
+    prepare : callable (AppFolder, flat config) -> int
+        Does whatever is slow or can fail before it starts; returns how many sites there are,
+        0 where that is not known.
+    run : callable (AppFolder, flat config)
+        Runs a prepared config to its end. Raises `RunFailedError` if it ends without a result.
+    """
+
+    command: str
+    prepare: Callable[[AppFolder, dict[str, Any]], int]
+    run: Callable[[AppFolder, dict[str, Any]], None]
 
 
-def _start(
-    engine: str, options: dict[str, Any], settings: list[str], app: Path | None
+def start(
+    engine: Engine, options: dict[str, Any], settings: list[str], app: Path | None
 ) -> dict[str, Any]:
     """Check everything, encode the images, run, and show the result; return it."""
     from fedretune.cli.live import RunView, following
@@ -81,7 +99,7 @@ def _start(
     with stoppable(lambda: "What is encoded is kept: the same command goes on from there."):
         config = _prepare(engine, folder, {**options, **parse_settings(settings)})
     path = Path(config["out"]) / config["name"]
-    command = resume_command(engine, options, settings, config["name"], app)
+    command = resume_command(engine.command, options, settings, config["name"], app)
     view = RunView(console)
     with stoppable(lambda: resume_advice(path, command)), following(path / "metrics.jsonl", view):
         try:
@@ -93,15 +111,15 @@ def _start(
     return {**summary, "folder": str(path)}
 
 
-def execute(engine: str, app: AppFolder, config: dict[str, Any]) -> None:
+def execute(engine: Engine, app: AppFolder, config: dict[str, Any]) -> None:
     """Run a prepared config to its end. Raises `RunFailedError` if it ends without a result."""
-    _ENGINES[engine](app, config)
+    engine.run(app, config)
     # What sites remembered, vectors among it, has done its work. In a simulation it is here.
     shutil.rmtree(Path(config["out"]) / config["name"] / "memory", ignore_errors=True)
 
 
-def _command(engine: str, summary: str) -> Callable[..., None]:
-    """Return the command of the name `engine`, which runs the app: both have the same options."""
+def _command(engine: Engine, summary: str) -> Callable[..., None]:
+    """Return the command of an engine of one machine: both have the same options."""
 
     def command(
         sites: Sites = None,
@@ -124,8 +142,8 @@ def _command(engine: str, summary: str) -> Callable[..., None]:
         as_json: AsJson = False,
     ) -> None:
         given = locals()
-        options = {key: given[key] for key in _KEYS if given[key] is not None}
-        result = _start(engine, options, settings or [], app)
+        options = {key: given[key] for key in KEYS if given[key] is not None}
+        result = start(engine, options, settings or [], app)
         if as_json:
             typer.echo(json.dumps(result))
 
@@ -144,7 +162,7 @@ def parse_settings(settings: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _prepare(engine: str, app: AppFolder, values: dict[str, Any]) -> dict[str, Any]:
+def _prepare(engine: Engine, app: AppFolder, values: dict[str, Any]) -> dict[str, Any]:
     """Resolve the config, and do whatever can fail or is slow before an engine starts."""
     scenarios = app.module("scenarios")
     config = scenarios.RunConfig.from_flat(values)
@@ -155,7 +173,7 @@ def _prepare(engine: str, app: AppFolder, values: dict[str, Any]) -> dict[str, A
         flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
     place = Path(flat["out"]), flat["name"], flat["resume"]
     flat["name"] = app.module("server.folder").check_place(*place)
-    flat["sites"] = _MAKERS[engine](app, flat)
+    flat["sites"] = engine.prepare(app, flat)
     scenarios.RunConfig.from_flat(flat)  # now that it is known how many sites there are
     if flat["resume"]:
         path = Path(flat["out"]) / flat["name"]
@@ -163,11 +181,11 @@ def _prepare(engine: str, app: AppFolder, values: dict[str, Any]) -> dict[str, A
     return flat
 
 
-def _check_staging(engine: str, app: AppFolder, config: Any) -> None:
+def _check_staging(engine: Engine, app: AppFolder, config: Any) -> None:
     """Raise `UserError` for an attack that is none, or where no site can attack or fail."""
     if not config.staged:
         return
-    if engine != "simulate":
+    if engine.run is not in_process:
         raise UserError(
             "attack and failures are for `fedretune simulate`: the sites that Flower starts are "
             "honest, and fail by themselves."
@@ -215,15 +233,12 @@ def in_process(app: AppFolder, config: dict[str, Any]) -> None:
 
 
 #: Flower's processes want the memory that making the data takes, so it is made apart for them.
-_MAKERS: dict[str, Callable[[AppFolder, dict[str, Any]], int]] = {
-    "run": partial(apart, make_data),
-    "simulate": make_data,
-}
-_ENGINES: dict[str, Engine] = {"run": _with_flower, "simulate": in_process}
+RUN = Engine("run", partial(apart, make_data), _with_flower)
+SIMULATE = Engine("simulate", make_data, in_process)
 
-run = _command("run", "Simulate a federation with Flower's engine (`flwr run` underneath).")
+run = _command(RUN, "Simulate a federation with Flower's engine (`flwr run` underneath).")
 simulate = _command(
-    "simulate", "Simulate a federation without Ray and without ports: the same numbers."
+    SIMULATE, "Simulate a federation without Ray and without ports: the same numbers."
 )
 
 

@@ -63,8 +63,11 @@ def resume_advice(path: Path, command: str) -> str:
 def resume_command(
     engine: str, options: Mapping[str, object], settings: list[str], name: str, app: Path | None
 ) -> str:
-    """Return the shell command that resumes the run `name` with the same options."""
-    words = ["fedretune", engine]
+    """Return the shell command that resumes the run `name` with the same options.
+
+    `engine` is the words behind ``fedretune``, as a shell takes them.
+    """
+    words = ["fedretune", *shlex.split(engine)]
     for key, value in {**options, "name": name, "app": app}.items():
         if key != "resume" and value is not None:
             words += [f"--{key}", str(value)]

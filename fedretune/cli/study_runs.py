@@ -79,7 +79,7 @@ def run_all(
         report.write()
         if not todo:
             return {}
-        engine, at_once = partial(runs.execute, "simulate", app), min(jobs or cores(), len(todo))
+        engine, at_once = partial(runs.execute, runs.SIMULATE, app), min(jobs or cores(), len(todo))
         ended = run_cells(todo, engine, at_once, partial(_load, app))
         with stoppable(partial(_advice, report)), closing(ended):
             return _follow(report, ended, take)

@@ -1,0 +1,91 @@
+"""``fedretune server``: the SuperLink of a federation across hospitals, and runs on it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedretune.cli import runs
+from fedretune.cli.console import say
+
+app = typer.Typer(no_args_is_help=True, help="Run a federation across hospitals.")
+Folder = Annotated[Path, typer.Argument(help="The server's folder.")]
+
+
+@app.command("init")
+def init(
+    folder: Folder,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name or address by which sites reach it; repeatable."),
+    ] = None,
+    bind: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 9092,
+) -> None:
+    """Make a server's folder: certificates for a trial, start.sh, a systemd unit."""
+    from rich.markup import escape
+
+    from fedretune.superlink import NewServer, init_server
+
+    hosts = [*(host or []), *([bind] if bind not in ("0.0.0.0", "::") else [])]
+    init_server(folder, NewServer(tuple(hosts), bind, port))
+    where = escape(str(folder))
+    say(f"[bold green]Made[/] {where}. Next:")
+    say(f"1. Start the SuperLink:\n   {where}/start.sh")
+    say(f"2. Send {where}/ca.crt to each hospital; admit the key that it sends:")
+    say(f"   fedretune server admit {where} KEY.pub --name NAME")
+    say(f"3. When their SuperNodes run:\n   fedretune server run {where} --sites 3")
+
+
+@app.command("admit")
+def admit(
+    folder: Folder,
+    key: Annotated[Path, typer.Argument(help="A hospital's site.key.pub.")],
+    name: Annotated[str, typer.Option(help="The site's name.")],
+) -> None:
+    """Register a hospital's public key at the running SuperLink: it may connect."""
+    from rich.markup import escape
+
+    from fedretune.cli.superlink import admit_key
+    from fedretune.superlink import open_server
+
+    node = admit_key(open_server(folder), key, name)
+    say(f"[bold green]Admitted[/] {escape(name)}, node {node}.")
+
+
+@app.command("sites")
+def sites(folder: Folder) -> None:
+    """Print, as JSON, the hospitals that the SuperLink knows, and which are online."""
+    from fedretune.cli.superlink import registered
+    from fedretune.superlink import open_server
+
+    typer.echo(json.dumps(registered(open_server(folder))))
+
+
+@app.command("run")
+def run(
+    folder: Folder,
+    sites: runs.Sites = None,
+    scenario: runs.ScenarioName = None,
+    experiences: runs.Experiences = None,
+    rounds: runs.Rounds = None,
+    method: runs.Method = None,
+    seed: runs.Seed = None,
+    out: runs.Out = None,
+    name: runs.Name = None,
+    resume: runs.Resume = None,
+    recipe: runs.Recipe = None,
+    settings: runs.Setting = None,
+    app: runs.AppPath = None,
+    as_json: runs.AsJson = False,
+) -> None:
+    """Run a federation of the hospitals that are connected; the run folder is on this machine."""
+    given = locals()
+    from fedretune.cli.superlink import engine_of
+    from fedretune.superlink import open_server
+
+    options = {key: given[key] for key in runs.KEYS if given.get(key) is not None}
+    result = runs.start(engine_of(open_server(folder)), options, settings or [], app)
+    if as_json:
+        typer.echo(json.dumps(result))

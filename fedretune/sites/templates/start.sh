@@ -1,0 +1,15 @@
+#!/bin/sh
+# Starts this hospital's SuperNode, which connects outwards to the server and listens on 127.0.0.1.
+cd "$(dirname "$0")" || exit 1
+umask 077
+export FLWR_HOME="$PWD/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+export HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# bin/ has the flwr-clientapp that runs the pinned app bundle alone.
+export PATH="$PWD/bin:@PYTHON_BIN@:$PATH"
+exec flower-supernode \
+    --superlink @SUPERLINK@ \
+    --root-certificates @ROOT_CERTIFICATE@ \
+    --auth-supernode-private-key @PRIVATE_KEY@ \
+    --node-config @NODE_CONFIG@ \
+    --host 127.0.0.1 --port @PORT@ \
+    "$@"
