@@ -16,7 +16,7 @@ class AggregationConfig(Table):
     """What the strategies take, each its own; see `fedretune.strategies` and the papers."""
 
     server_lr: Annotated[float, Field(ge=0)] = 0.0
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
     beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     tau: Annotated[float, Field(gt=0)] = 1e-3
@@ -24,7 +24,7 @@ class AggregationConfig(Table):
     attackers: Annotated[int, Field(ge=0)] = 1
     selected: Annotated[int, Field(ge=0)] = 0
     q: Annotated[float, Field(ge=0)] = 1.0
-    lipschitz: Annotated[float, Field(gt=0)] = 1.0
+    lipschitz: Annotated[float, Field(gt=0)] = 0.01
     mu: Annotated[float, Field(ge=0)] = 0.01
 
 
