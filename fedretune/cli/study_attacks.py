@@ -1,5 +1,6 @@
 """``fedretune study attacks``: what attackers do to each strategy, in one table."""
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -48,12 +49,15 @@ def command(
     ] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one a core.")] = 0,
     app: runs.AppPath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table to stdout.")] = False,
 ) -> None:
     """Run every attack against every strategy, and see what is caught and what is lost.
 
     Writes table.csv, table.md and a folder for each run.
     Stopped or killed, the same command goes on where it was.
     """
+    from fedretune.study.attack_report import AttackReport
+
     keys = {"manifest": manifest, "backbone": backbone, "sites": sites}
     keys |= {"experiences": experiences, "rounds": rounds}
     given = {key: value for key, value in keys.items() if value is not None}
@@ -70,7 +74,9 @@ def command(
     base = {**(plan.QUICK if quick else plan.SMALL), **given}
     with stoppable(lambda: "What is drawn and encoded is kept: the same command goes on."):
         configs, sites_there = _prepare(folder, cells, base, out / "runs")
-    _run(folder, configs, sites_there, out, jobs)
+    report = AttackReport(out, [cell.name for cell in configs], _shared(folder, configs))
+    failed = run_all(folder, configs, report, jobs, partial(_take, folder, report, sites_there))
+    _finish(report, failed, as_json)
 
 
 def _attacks(app: AppFolder, names: str | None) -> tuple[str, ...]:
@@ -104,21 +110,6 @@ def _prepare(
     return configs, tuple(world.scenario.sites)
 
 
-def _run(app: AppFolder, configs: Configs, sites: tuple[str, ...], out: Path, jobs: int) -> None:
-    from fedretune.study.attack_report import AttackReport, holding, markdown
-
-    order = [cell.name for cell in configs]
-    report = AttackReport(out, order, _changed(app, next(iter(configs.values()))))
-    failed = run_all(app, configs, report, jobs, partial(_take, app, report, sites))
-    report.stopped |= failed
-    report.write()
-    for line in markdown(holding(report.frame())) if report.rows else ():
-        console.print(line, markup=False)
-    say("What is lost in the worst attack. All attacks, and what each column means:")
-    say(f"  {escape(str(report.folder / 'table.md'))}")
-    report_failures(failed, len(order))
-
-
 def _take(app: AppFolder, report: "AttackReport", sites: tuple[str, ...], cell: AttackCell) -> str:
     """Read a finished run into the report; return what is told of it."""
     import pandas as pd
@@ -140,8 +131,33 @@ def _take(app: AppFolder, report: "AttackReport", sites: tuple[str, ...], cell: 
     return f"{row['final_auroc']:.3f}   {caught}   {row['wall_seconds']:.1f} s"
 
 
-def _changed(app: AppFolder, flat: Mapping[str, Any]) -> dict[str, Any]:
+def _shared(app: AppFolder, configs: Configs) -> dict[str, Any]:
     """Return the keys that all runs share and that are not at their default."""
     defaults = app.module("scenarios.config").DEFAULTS
     own = {*CELL_KEYS, *(key for keys in plan.EXPECTED.values() for key in keys)}
+    flat = next(iter(configs.values()))
     return {key: value for key, value in flat.items() if key not in own and value != defaults[key]}
+
+
+def _finish(report: "AttackReport", failed: Mapping[str, str], as_json: bool) -> None:
+    """Show what holds, and where all of it is.
+
+    That attackers bring a run to a stop, which says so itself, is a result. Raises
+    `RunFailedError` if runs failed otherwise.
+    """
+    from fedretune.study.attack_report import holding, markdown
+    from fedretune.study.folders import read_summary
+
+    for name, why in failed.items():
+        if read_summary(report.folder / "runs" / name).get("status") == "failed":
+            report.stopped[name] = why
+    report.write()
+    for line in markdown(holding(report.frame())) if report.rows else ():
+        console.print(line, markup=False, soft_wrap=True)
+    say("AUROC lost in the worst attack. All of them, and what each column means:")
+    say(f"  {escape(str(report.folder / 'table.md'))}")
+    if as_json:
+        rows = [report.rows[name] for name in report.order if name in report.rows]
+        typer.echo(json.dumps({"folder": str(report.folder), "rows": rows}))
+    broken = {name: why for name, why in failed.items() if name not in report.stopped}
+    report_failures(broken, len(report.order))

@@ -77,7 +77,15 @@ class AttackReport:
         yield f"- not at their default: {others or 'nothing'}"
         yield f"- seconds a run: {seconds.mean():.1f}; of all runs together: {seconds.sum():.0f}"
         yield f"- honest sites' replies left out, at most in a run: {left_out:.1%}"
-        yield from (f"- stopped: {name}: {why}" for name, why in self.stopped.items())
+        for why, names in self._reasons().items():
+            yield f"- stopped: {why}: {', '.join(names)}"
+
+    def _reasons(self) -> dict[str, list[str]]:
+        """Return why runs stopped, without where that is said, and which."""
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.stopped.items():
+            reasons.setdefault(why.partition(";")[0], []).append(name)
+        return reasons
 
 
 def by_strategy(frame: pd.DataFrame, attackers: int) -> pd.DataFrame:
@@ -93,10 +101,10 @@ def holding(frame: pd.DataFrame) -> pd.DataFrame:
     """Return what each strategy (rows) loses in the worst of all attacks, by attackers."""
     reference = _reference(frame)
     finals = _pivot(frame, ["attackers", "attack"])
-    columns: dict[str, list[str]] = {"strategy": list(finals.columns)}
+    columns: dict[str, list[str]] = {"strategy, by attackers": list(finals.columns)}
     for count in finals.index.unique("attackers"):
         losses = reference - finals.loc[count]
-        columns[f"{count} attackers"] = [_worst(losses[name]) for name in finals.columns]
+        columns[str(count)] = [_worst(losses[name]) for name in finals.columns]
     return pd.DataFrame(columns)
 
 

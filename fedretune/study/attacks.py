@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 #: The attack of a run without attackers.
 NONE = "none"
 ATTACKERS = (0, 1, 2, 3, 4)
-SEEDS = (1,)
 #: A server does not know how many sites attack: this is what strategies that must be told are told,
 #: 20% of `SITES`. Bulyan wants 4 f + 3 sites, and so is told of one.
 EXPECTED: Mapping[str, Mapping[str, int | float]] = {

@@ -55,8 +55,9 @@ def words_of(tiny, out, **changes):
 
 
 def test_a_study_of_attacks_leaves_its_tables_and_goes_on_where_it_was(fedretune, tiny, out):
-    result = fedretune(*words_of(tiny, out))
+    result = fedretune(*words_of(tiny, out), "--json")
     assert result.code == 0, result.err
+    assert [row["attack"] for row in json.loads(result.out)["rows"]] == ["none", "nan"]
     table = pd.read_csv(out / "study" / "table.csv", keep_default_na=False)
     assert table["run"].tolist() == ["none.0.fedavg.seed-1", "nan.1.fedavg.seed-1"]
     assert table["caught"].tolist() == ["", "1.0"]
@@ -80,3 +81,12 @@ def test_a_study_of_attacks_leaves_its_tables_and_goes_on_where_it_was(fedretune
 )
 def test_a_study_that_cannot_be_is_refused(refused, tiny, out, changes, words):
     assert words in refused(*words_of(tiny, out, **changes))
+
+
+@pytest.mark.slow
+def test_that_attackers_stop_a_run_is_a_result_and_told(fedretune, tiny, out):
+    result = fedretune(*words_of(tiny, out, attacks="crash"), "--set", "quorum=1")
+    assert result.code == 0, result.err
+    table = (out / "study" / "table.md").read_text()
+    assert "**Finished: 1 of 2 runs.**" in table
+    assert "- stopped: Only 1 of 2 sites gave a sound answer" in table

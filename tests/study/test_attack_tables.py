@@ -82,7 +82,7 @@ def report(tmp_path):
 
 
 def test_what_holds_is_told_against_the_mean_without_attackers_in_the_worst_attack(report):
-    table = holding(report.frame()).set_index("strategy")
+    table = holding(report.frame()).set_index("strategy, by attackers")
     assert table.loc["fedavg"].tolist() == ["0.000", "0.010", "**0.200** (alie)"]
     assert table.loc["krum"].tolist() == ["0.005", "**0.020** (alie)", "-"]
 
@@ -98,10 +98,10 @@ def test_a_table_has_a_row_an_attack_and_a_column_a_strategy(report):
 
 def test_the_document_says_what_is_missing_and_why(report, tmp_path):
     report.order = [*report.order, "nan.2.krum"]
-    report.stopped["nan.2.krum"] = "too few"
+    report.stopped["nan.2.krum"] = "too few; /a/path says why"
     report.write()
     text = (tmp_path / "table.md").read_text()
     assert "**Finished: 9 of 10 runs.**" in text
-    assert "- stopped: nan.2.krum: too few" in text
+    assert "- stopped: too few: nan.2.krum\n" in text
     assert "- not at their default: `rounds = 2`" in text
     assert len(pd.read_csv(tmp_path / "table.csv")) == 9
