@@ -31,6 +31,7 @@ from server.record import note_suppressed, record
 from server.replies import Reply
 from server.steps import Step, steps
 from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
+from server.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Stream:
             maker({**more, "adaptor": models[site]}) if site in models else for_all
         )()
 
-    def _tell_round(self, step: Step, tally: "Tally", asked: int) -> None:
+    def _tell_round(self, step: Step, tally: Tally, asked: int) -> None:
         self.folder.event(
             "round",
             experience=step.experience,
@@ -272,23 +273,6 @@ class Stream:
                 f"{needed}; {self.folder.path / 'sites.csv'} says why. Nothing is lost: mend it "
                 "and go on with --resume."
             )
-
-
-@dataclass
-class Tally:
-    """What the sound replies of a round add up to, in the order of the sites' names."""
-
-    sites: int = 0
-    examples: int = 0
-    loss: float = 0.0
-
-    def add(self, metrics: Mapping[str, wire.Value]) -> int:
-        """Add a reply's; return its examples."""
-        examples = int(str(metrics["num-examples"]))
-        self.sites += 1
-        self.examples += examples
-        self.loss += float(str(metrics["loss"])) * examples
-        return examples
 
 
 def drawn(sites: Sequence[str], share: float, seed: int) -> list[str]:
