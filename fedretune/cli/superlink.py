@@ -21,6 +21,8 @@ from fedretune.errors import RunFailedError, UserError
 if TYPE_CHECKING:
     from fedretune.superlink import ServerFolder
 
+#: What a run's config calls each hospital's own manifest and backbone.
+AT_SITES = "each site's own"
 #: Seconds that ``flwr`` may take for one question; that it may take to end.
 PATIENCE, STOP = 60.0, 5.0
 
@@ -61,6 +63,7 @@ def _prepare(server: "ServerFolder", app: AppFolder, config: dict[str, Any]) -> 
                 f"{key} is {config[key]}, and each hospital names its own, in its site.toml: leave "
                 f"{key} out."
             )
+        config[key] = AT_SITES  # so that nobody takes the default for what the sites had
     online = [node for node in registered(server) if node.get("status") == "online"]
     if not config["sites"] and not online:
         raise UserError(
