@@ -18,12 +18,12 @@ from fedretune.superlink import NewServer, init_server, open_server, write_certi
 
 
 @contextmanager
-def listening(folder=None, head: bytes = b"HTTP/1.1 200 OK\r\n\r\n"):
+def listening(folder=None, head: bytes = b"HTTP/1.1 200 OK\r\n\r\n", host: str = "127.0.0.1"):
     """Give the port of a server that shows a folder's certificate, or speaks no TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if folder:
         context.load_cert_chain(folder / "server.crt", folder / "server.key")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((host, 0)) as listener:
         thread = threading.Thread(target=_answer, args=(listener, folder and context, head))
         thread.start()
         yield listener.getsockname()[1]
@@ -87,6 +87,12 @@ def test_a_certificate_of_another_authority_is_refused(tmp_path, site):
     server, other = made(tmp_path / "server"), made(tmp_path / "other")
     with listening(server) as port, pytest.raises(UserError, match="another authority"):
         check_connection(site(f"127.0.0.1:{port}", other / "ca.crt"))
+
+
+def test_a_certificate_made_for_other_names_is_refused(tmp_path, site):
+    server = made(tmp_path / "server")
+    with listening(server, host="127.0.0.2") as port, pytest.raises(UserError, match="other names"):
+        check_connection(site(f"127.0.0.2:{port}", server / "ca.crt"))
 
 
 def test_a_server_without_tls_is_refused(tmp_path, site):
