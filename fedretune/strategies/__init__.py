@@ -42,7 +42,7 @@ def _bulyan(parameters: Parameters) -> int:
 def _trimmed(parameters: Parameters) -> int:
     """Return the fewest sites of which one can be cut off at each end."""
     share = parameters["trimmed"]
-    return next(sites for sites in count(1) if int(share * sites)) if share else 1
+    return next(sites for sites in count(int(1 / share)) if int(share * sites)) if share else 1
 
 
 @dataclass(frozen=True)
