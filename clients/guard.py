@@ -56,8 +56,8 @@ def _ruled(
         arrays, scalars = _checked(call_next(message, context), message, site)
         rules.check(site.name, site.world, asked)  # whatever has happened in the meantime
         arrays, scalars = rules.without_small_cells(arrays, scalars)
-    except UserError as error:
-        rules.note(asked, {}, error.public)
+    except Exception as error:
+        rules.note(asked, {}, getattr(error, "public", type(error).__name__))
         raise
     rules.note(asked, arrays, "")
     return content_of(arrays, scalars)

@@ -69,7 +69,8 @@ def _findings(site: SiteFile, folder: Path) -> Iterator[Finding]:
 
 def _policy(site: SiteFile) -> str:
     policy = site.read_policy()
-    return f"methods {', '.join(policy.methods)}; {policy.rounds or 'any number of'} rounds a run"
+    rounds, bundle = policy.rounds or "any number of", policy.bundle[:12] or "any"
+    return f"methods {', '.join(policy.methods)}; {rounds} rounds a run; app bundle: {bundle}"
 
 
 def _manifest(site: SiteFile) -> str:
