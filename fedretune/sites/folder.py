@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fedretune.backbones import describe
 from fedretune.errors import UserError
 from fedretune.paths import filling
 from fedretune.sites.keys import write_key_pair
-from fedretune.sites.site_file import POLICY, SITE, checked_name, load_site
+from fedretune.sites.site_file import POLICY, SITE, absolute_backbone, checked_name, load_site
 
 START, UNIT, CLIENTAPP = "start.sh", "fedretune-site.service", "bin/flwr-clientapp"
 
@@ -42,6 +42,7 @@ def init_site(folder: Path, new: NewSite) -> None:
         checked_name(new.name)
     except ValueError as error:
         raise UserError(f"'{new.name}' cannot be the name of a site: {error}.") from error
+    new = replace(new, backbone=absolute_backbone(Path.cwd(), new.backbone))
     fingerprint = describe(new.backbone).fingerprint
     folder = folder.expanduser().absolute()
     try:

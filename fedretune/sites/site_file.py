@@ -110,13 +110,14 @@ def load_site(path: Path) -> SiteFile:
     read = read_table(file, SiteFile)
     names = ("manifest", "cache", "memory", "root_certificate", "private_key", "policy")
     paths = {name: file.parent / getattr(read, name).expanduser() for name in names}
-    backbone = _absolute(file.parent, read.backbone)
+    backbone = absolute_backbone(file.parent, read.backbone)
     return read.model_copy(update={**paths, "backbone": backbone})
 
 
-def _absolute(folder: Path, backbone: str) -> str:
-    """Return a backbone's name whose path, if it has one, is absolute."""
+def absolute_backbone(folder: Path, backbone: str) -> str:
+    """Return a backbone's name whose path, if it has one, is absolute, from `folder` on."""
     kind, colon, rest = backbone.partition(":")
     if colon and kind in KINDS:
         return f"{kind}:{folder / Path(rest).expanduser()}"
-    return backbone
+    path = folder / Path(backbone).expanduser()
+    return str(path) if "/" in backbone and path.is_dir() else backbone

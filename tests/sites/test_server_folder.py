@@ -66,6 +66,8 @@ def test_a_trials_certificate_is_good_for_loopback_and_the_names_given(tmp_path,
     server = made(tmp_path / "server", hosts=("fed.example.org", "10.1.2.3"))
     with listening(server) as port:
         assert "TLSv1.3" in check_connection(site(f"{host}:{port}", server / "ca.crt"))
+    strict = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile"]
+    subprocess.run([*strict, server / "ca.crt", server / "server.crt"], check=True)
     text = subprocess.run(
         ["openssl", "x509", "-in", server / "server.crt", "-noout", "-text"],
         capture_output=True,

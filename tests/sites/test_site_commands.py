@@ -226,6 +226,17 @@ def test_a_policy_is_read_as_it_was_written(tmp_path):
     assert written == read
 
 
+@pytest.mark.parametrize("written", ["local-dir:here", "./here"])
+def test_a_backbones_folder_named_from_here_is_found_from_anywhere(
+    tmp_path, monkeypatch, tiny, written
+):
+    (tmp_path / "here").symlink_to(tiny.backbone)
+    monkeypatch.chdir(tmp_path)
+    init_site(tmp_path / "site", NewSite("north", backbone=written))
+    monkeypatch.chdir("/")
+    assert load_site(tmp_path / "site").described().dim == 16
+
+
 def test_a_folder_that_is_no_sites_is_refused(tmp_path):
     with pytest.raises(UserError, match="`fedretune site init` makes it"):
         load_site(tmp_path)
