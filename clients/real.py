@@ -72,7 +72,7 @@ def _open(config: RunConfig, site: SiteFile) -> World:
             "backbone": site.backbone,
             "allow_hub": False,
             "device": site.device,
-            "out": str(site.memory),
+            "out": str(site.memory / "runs"),  # whose names a server chooses: none is the ledger's
             "arrival": arrival_of(site, table),
         }
     )

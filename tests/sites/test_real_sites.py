@@ -165,6 +165,15 @@ def test_what_has_left_is_in_the_sites_ledger_which_only_it_can_read(hospitals, 
     assert not stat.S_IMODE(hospitals.folder("south").stat().st_mode) & 0o077
 
 
+def test_what_is_remembered_of_runs_lies_apart_from_the_ledger_whatever_a_run_is_called(
+    hospitals, out
+):
+    hospitals.run(out, method="ewc")
+    memory = load_site(hospitals.folder("north")).memory
+    assert sorted(path.name for path in memory.iterdir()) == ["left.csv", "runs"]
+    assert [path.name for path in (memory / "runs").iterdir()] == ["real"]
+
+
 def test_a_backbone_that_is_not_the_pinned_one_takes_no_part(hospitals, out):
     hospitals.change("north", "site.toml", backbone_sha256="0" * 64)
     folder, summary = hospitals.run(out)
