@@ -26,6 +26,8 @@ class AggregationConfig(Table):
     q: Annotated[float, Field(ge=0)] = 1.0
     lipschitz: Annotated[float, Field(gt=0)] = 0.01
     mu: Annotated[float, Field(ge=0)] = 0.01
+    floor: Annotated[float, Field(gt=0)] = 0.1
+    shrink: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
 def strategy_settings(
@@ -36,7 +38,8 @@ def strategy_settings(
     Raises
     ------
     UserError
-        An unknown strategy, or a key that is not at its default and that it does not take.
+        An unknown strategy, a key that is not at its default and that it does not take, or one
+        whose value it cannot do with.
     """
     strategy = str(given["strategy"])
     traits = traits_of(strategy)
@@ -53,4 +56,10 @@ def strategy_settings(
             f"{strategy} none weighs more than another: leave averaging out, or take another "
             "strategy."
         )
-    return traits.settings
+    for key, value in traits.requires.items():
+        if given[key] not in (value, defaults[key]):
+            raise UserError(
+                f"strategy = {strategy} needs {key} = {value}, and it is {given[key]}: leave {key} "
+                "out, or take another strategy."
+            )
+    return {**traits.settings, **traits.requires}

@@ -1,5 +1,6 @@
 """The run's config: one model for the command line, Flower's run config, sites and server."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -180,6 +181,12 @@ class RunConfig(Table):
     def site_part(self) -> "SitePart":
         """Return the site's part in the strategy."""
         return part_of(self.strategy, self.aggregation.model_dump())
+
+    def steps_of(self, examples: int) -> range:
+        """Return the numbers of steps in which a site may train so many examples of its own."""
+        most = examples + sum(each.most_rows() for each in self.remedies())
+        least, last = (math.ceil(each / self.train.batch_size) for each in (examples, most))
+        return range(self.train.epochs * least, self.train.epochs * last + 1)
 
     def to_flat(self) -> dict[str, Scalar]:
         """Return the flat keys and scalar values that `from_flat` takes."""

@@ -28,7 +28,7 @@ from server.messages import content_of
 from server.models import GLOBAL, Models, adaptor_of, adaptors_of, flatten, state_of, with_state
 from server.quorum import check_present
 from server.record import note_suppressed, record
-from server.replies import Reply
+from server.replies import Reply, examples_of
 from server.steps import Step, steps
 from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
 from server.tally import Tally
@@ -147,7 +147,8 @@ class Stream:
         content = self._content(step, models, **self._sent(models))
         for site, reply in self.federation.ask("train", asked, content, schema, *where):
             try:
-                part.check(reply.arrays, reply.scalars)
+                steps = self.config.steps_of(examples_of(reply))
+                part.check(reply.arrays, reply.scalars, steps)
                 adaptor = (
                     compression.restore(adaptor_of(models, site), reply.arrays["update"])
                     if compression

@@ -167,6 +167,10 @@ class Remedy:
         """Return vectors ``[m, d]`` and labels ``[m, F]`` to train beside the shard's."""
         return None
 
+    def most_rows(self) -> int:
+        """Return how many `rows` there are at most."""
+        return 0
+
     def terms(self, memory: Memory, visit: Visit) -> "list[Term]":
         """Return what to add to the loss. `visit` holds the rows of `rows` too."""
         return []

@@ -50,6 +50,10 @@ class Replay(Remedy):
         """Return the buffer."""
         return (memory[_IMAGES], memory[_LABELS]) if _IMAGES in memory else None
 
+    def most_rows(self) -> int:
+        """Return the buffer's size."""
+        return self.size
+
     def least_shard(self) -> int:
         """Return the buffer's size: a larger one would be no buffer, but the archive."""
         return self.size

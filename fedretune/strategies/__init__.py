@@ -57,6 +57,8 @@ class Traits:
         Whether a site counts by its examples, or, where the config says so, its positives.
     settings : mapping of config key to value (default: none)
         What suits it where the config says nothing else.
+    requires : mapping of config key to value (default: none)
+        What it would not be itself without.
     least : callable (parameters) -> int
         The fewest sites that it can aggregate.
     sends : tuple[str, ...] (default: none)
@@ -69,6 +71,7 @@ class Traits:
     parameters: tuple[str, ...] = ()
     weighs: bool = True
     settings: Mapping[str, float] = field(default_factory=dict)
+    requires: Mapping[str, str] = field(default_factory=dict)
     least: Callable[[Parameters], int] = _one
     sends: tuple[str, ...] = ()
     part: str = "fedretune.strategies.part:SitePart"
@@ -91,6 +94,17 @@ STRATEGIES: dict[str, Traits] = {
     "qfedavg": Traits(
         ("q", "lipschitz"), weighs=False, part="fedretune.strategies.qfedavg:QFedAvg"
     ),
+    "scaffold": Traits(
+        ("server_lr",),
+        weighs=False,
+        settings={"aggregation.server-lr": 1.0, "train.lr": 0.1},
+        requires={"train.optimizer": "sgd"},
+        sends=("control",),
+        part="fedretune.strategies.scaffold:Scaffold",
+    ),
+    "fednova": Traits(part="fedretune.strategies.fednova:FedNova"),
+    "fisher": Traits(("floor",), part="fedretune.strategies.fisher:Fisher"),
+    "regmean": Traits(("shrink",), part="fedretune.strategies.regmean:RegMean"),
 }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fedretune.adaptors import Spec
 from fedretune.methods.method import Memory, Visit
-from fedretune.wire import ArrayRecords, ScalarRecords, Schema
+from fedretune.wire import ArrayRecords, ScalarRecords, Schema, Tensor
 
 if TYPE_CHECKING:
     from fedretune.adaptors import Model
@@ -75,9 +75,17 @@ class SitePart:
         """Return what the reply holds beside the adaptor, in records of its own."""
         return Schema()
 
-    def check(self, arrays: ArrayRecords, scalars: ScalarRecords) -> None:
-        """Raise `WireError` at a reply that is of the schema and yet makes no sense."""
+    def check(self, arrays: ArrayRecords, scalars: ScalarRecords, steps: range) -> None:
+        """Raise `WireError` at a reply that is of the schema and yet makes no sense.
+
+        `steps` are the numbers of steps that training on so many examples can take.
+        """
 
     def begin(self, round_: Round) -> Turn:
         """Return what to do in a round; the model is still the global one."""
         return Turn()
+
+
+def shaped_as(adaptor: Spec) -> dict[str, Tensor]:
+    """Return what a record of a number for each of the adaptor's holds, in its dtypes."""
+    return {name: Tensor(shape, (dtype,)) for name, (shape, dtype) in adaptor.tensors().items()}

@@ -28,7 +28,7 @@ class QFedAvg(SitePart):
         """Return the one number."""
         return Schema(scalars={RECORD: {LOSS: float}})
 
-    def check(self, arrays: ArrayRecords, scalars: ScalarRecords) -> None:
+    def check(self, arrays: ArrayRecords, scalars: ScalarRecords, steps: range) -> None:
         """Refuse a negative loss, of which there is no power q."""
         if (loss := float(str(scalars[RECORD][LOSS]))) < 0:
             raise WireError(f"{LOSS} is {loss:g}, and a loss is 0 or more")

@@ -27,5 +27,9 @@ STRATEGIES = Registry(
         "multikrum": "server.strategies.multikrum:multikrum",
         "bulyan": "server.strategies.bulyan:bulyan",
         "qfedavg": "server.strategies.qfedavg:qfedavg",
+        "scaffold": "server.strategies.scaffold:scaffold",
+        "fednova": "server.strategies.fednova:fednova",
+        "fisher": "server.strategies.fisher:fisher",
+        "regmean": "server.strategies.regmean:regmean",
     },
 )

@@ -37,6 +37,12 @@ TABLE = [key for key in DEFAULTS if key.startswith("aggregation.")]
         ({"strategy": "krum", "sites": 8, "participation": 0.5}, ["a round has 4"]),
         ({"strategy": "krum", "method": "central", "sites": 8}, ["a round has 1"]),
         ({"strategy": "fedmedian", "averaging": "positives"}, ["leave averaging out"]),
+        (
+            {"strategy": "scaffold", "train.optimizer": "adamw"},
+            ["scaffold needs train.optimizer = sgd, and it is adamw"],
+        ),
+        ({"strategy": "regmean", "aggregation.shrink": 1.5}, ["shrink", "less than or equal to 1"]),
+        ({"strategy": "fisher", "aggregation.floor": 0}, ["floor", "greater than 0"]),
         ({"strategy": "fedadam", "method": "local"}, ["'local' aggregates nothing"]),
         ({"strategy": "fedavgm", "aggregation.momentum": 1.0}, ["momentum", "less than 1"]),
         ({"strategy": "fedadam", "aggregation.tau": 0}, ["tau", "greater than 0"]),
@@ -57,7 +63,8 @@ def test_a_resolved_config_comes_back_as_it_is(strategy):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_strategy_takes_keys_that_there_are(strategy):
     assert set(STRATEGIES[strategy].parameters) <= set(AggregationConfig.model_fields)
-    assert set(STRATEGIES[strategy].settings) <= set(TABLE)
+    traits = STRATEGIES[strategy]
+    assert set(traits.settings) | set(traits.requires) <= set(DEFAULTS)
 
 
 def test_every_key_of_the_table_is_taken_by_some_strategy():
@@ -68,6 +75,12 @@ def test_every_key_of_the_table_is_taken_by_some_strategy():
 def test_a_method_that_wishes_to_weigh_by_positives_gives_way_to_a_strategy_that_does_not():
     assert RunConfig.from_flat({"method": "offsets"}).averaging == "positives"
     assert RunConfig.from_flat({"method": "offsets", "strategy": "krum"}).averaging == "examples"
+
+
+def test_scaffold_trains_by_plain_sgd_at_a_rate_of_its_own():
+    train = RunConfig.from_flat({"strategy": "scaffold"}).train
+    assert (train.optimizer, train.lr) == ("sgd", STRATEGIES["scaffold"].settings["train.lr"])
+    assert RunConfig.from_flat({"strategy": "scaffold", "train.lr": 0.02}).train.lr == 0.02
 
 
 def test_where_nothing_is_trained_no_site_is_missing():

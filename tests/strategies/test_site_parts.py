@@ -58,7 +58,7 @@ def test_what_a_site_adds_is_what_the_wire_lets_out_and_makes_sense(begun, strat
     position = {"experience": 0, "round": 0, "num-examples": N, "loss": 0.1}
     tensors = {k: np.zeros(shape, dtype) for k, (shape, dtype) in SPEC.tensors().items()}
     check(schema, {"adaptor": tensors, **arrays}, {"metrics": position, **added.scalars})
-    part.check(added.arrays, added.scalars)
+    part.check(added.arrays, added.scalars, range(1, 2))
 
 
 def test_the_proximal_term_is_half_of_mu_times_the_square_of_the_way(begun):
@@ -110,4 +110,4 @@ def test_a_masked_finding_is_no_part_of_that_loss(begun):
 
 def test_a_negative_loss_makes_no_sense():
     with pytest.raises(WireError, match="global-loss is -1"):
-        QFedAvg({}).check({}, {RECORD: {LOSS: -1.0}})
+        QFedAvg({}).check({}, {RECORD: {LOSS: -1.0}}, range(1, 2))

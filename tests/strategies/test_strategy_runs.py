@@ -16,6 +16,8 @@ from server.strategies import STRATEGIES
 from tests.run_folders import adaptors, killed_after
 from tests.strategies.folding import constant, least
 
+#: Those that are told apart where all sites have as many images, and take as many steps.
+APART = [each for each in STRATEGIES if least(each) == 1 and each != "fednova"]
 SHORT = {"experiences": 1, "rounds": 2, "train__epochs": 1}
 
 
@@ -79,11 +81,49 @@ def test_what_the_server_remembers_is_no_adaptor_and_replaces_what_it_remembered
 
 def test_the_strategies_learn_and_are_not_one_another(synthetic_run):
     ends = {}
-    for strategy in ("fedavg", "fedprox", "fedavgm", "fedadam", "fedmedian", "qfedavg"):
+    for strategy in APART:
         folder, summary = synthetic_run(strategy, strategy=strategy, train__epochs=2)
         assert summary["final_auroc"] > summary["zero_shot_auroc"]
         ends[adaptors(folder)] = strategy
-    assert len(ends) == 6
+    assert len(ends) == len(APART)
+
+
+def test_where_all_sites_take_as_many_steps_fednova_is_fedavg(synthetic_run):
+    keys = {**SHORT, "train__batch_size": 10_000}
+    plain, _ = synthetic_run("plain", **keys)
+    folder, _ = synthetic_run("nova", strategy="fednova", **keys)
+    wanted = load(plain / "adaptors.safetensors")[1]
+    for name, array in load(folder / "adaptors.safetensors")[1].items():
+        np.testing.assert_allclose(array, wanted[name], rtol=1e-5, atol=1e-7)
+
+
+def test_the_servers_control_variate_is_the_mean_of_what_the_sites_remember(synthetic_run):
+    keys = {**SHORT, "strategy": "scaffold", "rounds": 3, "participation": 0.5, "sites": 4}
+    folder, _ = synthetic_run(**keys)
+    state = state_of(unflatten(load_file(max((folder / "checkpoints").glob("*.safetensors")))))
+    last = {}
+    for path in sorted((folder / "memory").glob("*/strategy-*.safetensors")):
+        last[path.parent.name] = load_file(path)
+    assert 2 <= len(last) <= 4
+    for name, array in state["control"].items():
+        wanted = sum(own[name].astype(float) for own in last.values()) / 4
+        np.testing.assert_allclose(array, wanted, rtol=1e-4, atol=1e-6)
+        assert array.any()
+
+
+@pytest.mark.parametrize("steps", [0, 10**9])
+def test_steps_that_nobody_can_take_are_quarantined(synthetic_run, steps):
+    def app(message, context):
+        reply = clients.app.app(message, context)
+        if message.metadata.message_type == "train" and context.node_id == 2:
+            reply.content["work"]["steps"] = steps
+        return reply
+
+    folder, summary = synthetic_run(client_app=app, strategy="fednova", **SHORT)
+    rows = pd.read_csv(folder / "sites.csv").query("status == 'quarantined'")
+    assert set(rows["site"]) == {"site-2"}
+    assert f"steps is {steps}" in rows["reason"].iloc[0]
+    assert summary["status"] == "complete"
 
 
 def test_with_mu_of_zero_fedprox_is_fedavg_to_the_byte(synthetic_run):
