@@ -76,7 +76,7 @@ def command(
         configs, sites_there = _prepare(folder, cells, base, out / "runs")
     report = AttackReport(out, [cell.name for cell in configs], _shared(folder, configs))
     failed = run_all(folder, configs, report, jobs, partial(_take, folder, report, sites_there))
-    _finish(report, failed, as_json)
+    finish(report, failed, as_json)
 
 
 def _attacks(app: AppFolder, names: str | None) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def _shared(app: AppFolder, configs: Configs) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key not in own and value != defaults[key]}
 
 
-def _finish(report: "AttackReport", failed: Mapping[str, str], as_json: bool) -> None:
+def finish(report: "AttackReport", failed: Mapping[str, str], as_json: bool) -> None:
     """Show what holds, and where all of it is.
 
     That attackers bring a run to a stop, which says so itself, is a result. Raises
