@@ -27,7 +27,7 @@ class AggregationConfig(Table):
     lipschitz: Annotated[float, Field(gt=0)] = 0.01
     mu: Annotated[float, Field(ge=0)] = 0.01
     floor: Annotated[float, Field(gt=0)] = 0.1
-    shrink: Annotated[float, Field(ge=0, le=1)] = 0.9
+    shrink: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 def strategy_settings(

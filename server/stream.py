@@ -125,7 +125,8 @@ class Stream:
         config = self.config
         by_finding = self.spec.by_finding if config.averaging == "positives" else ()
         sites = len(self.federation.members)
-        setup = Setup(config.aggregation.model_dump(), self.spec, sites, by_finding)
+        parameters, lr = config.aggregation.model_dump(), config.train.lr
+        setup = Setup(parameters, self.spec, sites, by_finding, lr)
         fold: Fold = STRATEGIES[config.strategy](setup, models[GLOBAL], state_of(models))
         return fold
 

@@ -97,7 +97,7 @@ STRATEGIES: dict[str, Traits] = {
     "scaffold": Traits(
         ("server_lr",),
         weighs=False,
-        settings={"aggregation.server-lr": 1.0, "train.lr": 0.1},
+        settings={"aggregation.server-lr": 1.0, "train.lr": 1.0},
         requires={"train.optimizer": "sgd"},
         sends=("control",),
         part="fedretune.strategies.scaffold:Scaffold",

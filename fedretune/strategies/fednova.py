@@ -4,13 +4,10 @@ A site tells how many steps it took. With plain SGD that is the paper's norm of 
 gradient counts for; with Adam, whose steps are of about one length, it is the like of it.
 """
 
-from fedretune.adaptors import Model, Spec
+from fedretune.adaptors import Spec
+from fedretune.strategies import steps as work
 from fedretune.strategies.part import Contribution, Round, SitePart, Turn
-from fedretune.training import TrainingResult
-from fedretune.wire import ArrayRecords, ScalarRecords, Schema, WireError
-
-#: The record of the reply, and the number in it.
-RECORD, STEPS = "work", "steps"
+from fedretune.wire import ArrayRecords, ScalarRecords, Schema
 
 
 class FedNova(SitePart):
@@ -18,19 +15,12 @@ class FedNova(SitePart):
 
     def adds(self, adaptor: Spec) -> Schema:
         """Return the one number."""
-        return Schema(scalars={RECORD: {STEPS: int}})
+        return work.ADDED
 
     def check(self, arrays: ArrayRecords, scalars: ScalarRecords, steps: range) -> None:
-        """Refuse a number of steps that the examples do not make: few are a long way each."""
-        if (told := int(str(scalars[RECORD][STEPS]))) not in steps:
-            raise WireError(
-                f"{STEPS} is {told}, and its examples make {steps.start} to {steps.stop - 1}"
-            )
+        """Refuse a number of steps that the examples do not make."""
+        work.check(scalars, steps)
 
     def begin(self, round_: Round) -> Turn:
-        """Count the steps."""
-
-        def finish(model: Model, result: TrainingResult) -> Contribution:
-            return Contribution(scalars={RECORD: {STEPS: result.steps}})
-
-        return Turn(finish=finish)
+        """Tell the steps in the end."""
+        return Turn(finish=lambda model, result: Contribution(scalars=work.telling(result)))

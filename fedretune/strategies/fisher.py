@@ -10,9 +10,9 @@ from dataclasses import replace
 from fedretune.adaptors import Model, Spec
 from fedretune.methods.ewc import fisher
 from fedretune.objectives.difference import without_one_class
-from fedretune.strategies.part import Contribution, Round, SitePart, Turn, shaped_as
+from fedretune.strategies.part import Contribution, Round, SitePart, Turn
 from fedretune.training import TrainingResult
-from fedretune.wire import ArrayRecords, ScalarRecords, Schema, WireError
+from fedretune.wire import ArrayRecords, ScalarRecords, Schema, Tensor, WireError
 
 #: The record of the reply.
 FISHER = "fisher"
@@ -23,7 +23,8 @@ class Fisher(SitePart):
 
     def adds(self, adaptor: Spec) -> Schema:
         """Return a number for each of the adaptor's."""
-        return Schema({FISHER: shaped_as(adaptor)})
+        tensors = adaptor.tensors().items()
+        return Schema({FISHER: {name: Tensor(shape, (dtype,)) for name, (shape, dtype) in tensors}})
 
     def check(self, arrays: ArrayRecords, scalars: ScalarRecords, steps: range) -> None:
         """Refuse a negative number: these are means of squares."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fedretune.adaptors import Spec
 from fedretune.methods.method import Memory, Visit
-from fedretune.wire import ArrayRecords, ScalarRecords, Schema, Tensor
+from fedretune.wire import ArrayRecords, ScalarRecords, Schema
 
 if TYPE_CHECKING:
     from fedretune.adaptors import Model
@@ -84,8 +84,3 @@ class SitePart:
     def begin(self, round_: Round) -> Turn:
         """Return what to do in a round; the model is still the global one."""
         return Turn()
-
-
-def shaped_as(adaptor: Spec) -> dict[str, Tensor]:
-    """Return what a record of a number for each of the adaptor's holds, in its dtypes."""
-    return {name: Tensor(shape, (dtype,)) for name, (shape, dtype) in adaptor.tensors().items()}

@@ -3,8 +3,9 @@
 Site i keeps c_i, the server c, at first 0. A step follows ``g(y) - c_i + c``: the term
 ``<c - c_i, y>`` of the loss has that correction for its gradient. After K steps at rate lr from x
 to y the site has ``c_i+ = c_i - c + (x - y) / (K lr)``, option II, which is the mean of its
-gradients on the way only if the optimizer is plain SGD: no other is allowed. The reply tells
-``c_i+ - c_i``. A reply that the server does not use leaves c apart from the mean of the c_i.
+gradients on the way only if the optimizer is plain SGD: no other is allowed. The paper has a site
+send ``c_i+ - c_i``; as the server knows c, x, y and lr, here it tells K, and no more. A reply that
+the server does not use, and a lossy compression, leave c apart from the mean of the c_i.
 """
 
 import numpy as np
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedretune.adaptors import Model, Spec, to_arrays
-from fedretune.strategies.part import Contribution, Round, SitePart, Turn, shaped_as
+from fedretune.strategies import steps as work
+from fedretune.strategies.part import Contribution, Round, SitePart, Turn
 from fedretune.training import Term, TrainingResult
-from fedretune.wire import Schema
+from fedretune.wire import ArrayRecords, ScalarRecords, Schema
 
-#: The record of the reply, and of the server's c on its way down.
+#: The server's c, in what it remembers and on its way down.
 CONTROL = "control"
 
 Named = dict[str, NDArray[np.float32]]
@@ -27,8 +29,12 @@ class Scaffold(SitePart):
     """The correction, and the site's control variate."""
 
     def adds(self, adaptor: Spec) -> Schema:
-        """Return the change of the control variate, of the adaptor's shape."""
-        return Schema({CONTROL: shaped_as(adaptor)})
+        """Return the number of steps."""
+        return work.ADDED
+
+    def check(self, arrays: ArrayRecords, scalars: ScalarRecords, steps: range) -> None:
+        """Refuse a number of steps that the examples do not make."""
+        work.check(scalars, steps)
 
     def begin(self, round_: Round) -> Turn:
         """Return the correction, and what makes the next control variate of the way."""
@@ -39,9 +45,10 @@ class Scaffold(SitePart):
 
         def finish(model: Model, result: TrainingResult) -> Contribution:
             scale, end = np.float32(1 / (result.steps * round_.settings.lr)), to_arrays(model)
-            change = {name: scale * (start[name] - end[name]) - common[name] for name in start}
-            after = {name: own[name] + change[name] for name in start}
-            return Contribution({CONTROL: change}, memory=after)
+            after = {
+                name: own[name] - common[name] + scale * (start[name] - end[name]) for name in start
+            }
+            return Contribution(scalars=work.telling(result), memory=after)
 
         correction = {name: common[name] - own[name] for name in start}
         return Turn(_terms(round_.visit.model, correction), finish)

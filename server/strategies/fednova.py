@@ -5,7 +5,7 @@ Site i went from w to w_i in t_i steps, and p_i is its share of the examples:
 normalising, sites of more steps move what is minimised towards their own loss.
 """
 
-from fedretune.strategies.fednova import RECORD, STEPS
+from fedretune.strategies.steps import told
 from fedretune.wire import Array
 from server.aggregation import Arrays, WeightedMean
 from server.strategies.fold import Setup, State, Update, cast_like, floats
@@ -21,7 +21,7 @@ class FedNovaFold:
 
     def add(self, update: Update) -> None:
         """Add a site's way, by its steps."""
-        steps = int(str(update.scalars[RECORD][STEPS]))
+        steps = told(update.scalars)
         way = {name: (update.arrays[name] - each) / steps for name, each in self._start.items()}
         self._ways.add(way, update.examples, update.records.get("counts", {}).get("positives"))
         self._examples += update.examples

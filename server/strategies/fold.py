@@ -33,12 +33,15 @@ class Setup:
         How many take part in the run, whoever is drawn for a round.
     by_finding : Collection[str] (default: none)
         Names of the tensors whose rows are to be weighted by positives.
+    lr : float (default: 1)
+        The learning rate of the sites.
     """
 
     parameters: Parameters
     spec: Spec
     sites: int
     by_finding: Collection[str] = ()
+    lr: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 With G_i the second moments of a layer's inputs at site i and n_i its examples, the layer's weights
 W become those of the least ``sum_i n_i E|(W - W_i) x|^2``: ``W sum_i n_i G_i = sum_i n_i W_i G_i``,
-the off-diagonal numbers of each G_i first multiplied by ``shrink``, as there. Along inputs that no
-site has seen, W is the weighted mean, as all that is no linear layer's weights is, and tensors
-whose rows are weighed by positives. Everything is in float64 and, however many sites there are,
-in the memory of two layers and their second moments. No bound on what a bad site does.
+the off-diagonal numbers of each G_i first multiplied by ``shrink``, as there (by .9). Along inputs
+that no site has seen, W is the weighted mean, as all that is no linear layer's weights is, and
+tensors whose rows are weighed by positives. Memory is that of a few adaptors and the second
+moments, however many sites there are. Nothing bounds what a bad site does.
 """
 
 import numpy as np

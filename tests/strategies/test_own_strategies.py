@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedretune.strategies.fednova import STEPS
 from fedretune.strategies.fisher import FISHER
 from fedretune.strategies.regmean import GRAM, linear_layers
 from fedretune.strategies.scaffold import CONTROL
+from fedretune.strategies.steps import STEPS
 from server.strategies import STRATEGIES, Setup, Update
 from server.strategies.regmean import solution
 from tests.strategies.folding import SPEC, adaptor, aggregated, constant, frozen, parameters_of
@@ -25,8 +25,8 @@ def made(seed, count=SITES + 1):
 def folded(strategy, replies, current, records=None, scalars=None, state=None, **keys):
     """Return the next adaptor and state; the sites' own records are given, one a site."""
     by_finding = keys.pop("by_finding", ())
-    sites = keys.pop("sites", len(replies))
-    setup = Setup(parameters_of(strategy, **keys), SPEC, sites, by_finding)
+    sites, lr = keys.pop("sites", len(replies)), keys.pop("lr", 1.0)
+    setup = Setup(parameters_of(strategy, **keys), SPEC, sites, by_finding, lr)
     fold = STRATEGIES[strategy](setup, current, state or {})
     for place, arrays in enumerate(replies):
         own = {} if records is None else records[place]
@@ -80,37 +80,39 @@ def test_a_site_of_more_steps_does_not_pull_harder():
 # ---- scaffold
 
 
-def changed(changes):
-    return [{CONTROL: each} for each in changes]
-
-
-def test_scaffold_without_its_variates_and_with_one_site_is_fedavg():
-    current, reply, change = made(2, 3)
-    found, _ = folded("scaffold", [reply], current, changed([change]))
+def test_scaffold_with_one_site_is_fedavg():
+    current, reply = made(2, 2)
+    found, _ = folded("scaffold", [reply], current, scalars=worked([4]))
     assert_close(found, aggregated("fedavg", [reply], current)[0])
 
 
 @pytest.mark.parametrize("server_lr", [1.0, 0.5])
 def test_scaffold_steps_and_adds_up_control_variates_as_the_paper_does(server_lr):
-    everybody, current, state = 8, made(3, 1)[0], {}
-    wanted = {name: np.zeros(array.shape) for name, array in current.items()}
-    for round_ in range(3):
-        replies, changes = made(10 + round_, SITES), made(20 + round_, SITES)
+    """The paper's loop, with a c_i for each of 8 sites, of which 5 at a time take part."""
+    everybody, lr, (current,), state = 8, 0.3, made(3, 1), {}
+    rng = np.random.default_rng(3)
+    common = {name: np.zeros(array.shape) for name, array in current.items()}
+    own = [dict(common) for _ in range(everybody)]
+    for round_ in range(4):
+        replies, steps = made(10 + round_, SITES), rng.integers(1, 9, SITES)
+        keys = {"sites": everybody, "server_lr": server_lr, "lr": lr}
         found, state = folded(
-            "scaffold",
-            replies,
-            current,
-            changed(changes),
-            state=state,
-            sites=everybody,
-            server_lr=server_lr,
+            "scaffold", replies, current, scalars=worked(steps), state=state, **keys
         )
+        total = {name: np.zeros(array.shape) for name, array in current.items()}
+        for site, reply, taken in zip(rng.permutation(everybody), replies, steps, strict=False):
+            for name, start in current.items():
+                way = start.astype(float) - reply[name]
+                after = own[site][name] - common[name] + way / (taken * lr)
+                total[name] = total[name] + (after - own[site][name]) / everybody
+                own[site][name] = after
         for name, start in current.items():
             way = np.mean([reply[name] - start for reply in replies], axis=0)
             np.testing.assert_allclose(found[name], start + server_lr * way, rtol=1e-4, atol=1e-5)
-            for change in changes:
-                wanted[name] = wanted[name] + change[name].astype(float) / everybody
-        assert_close(state[CONTROL], wanted)
+            common[name] = common[name] + total[name]
+            assert state[CONTROL][name] == pytest.approx(common[name], rel=1e-5, abs=1e-6)
+            mean = np.mean([each[name] for each in own], axis=0)
+            assert common[name] == pytest.approx(mean, rel=1e-5, abs=1e-6)
         current = found
 
 
@@ -228,6 +230,18 @@ def test_along_inputs_that_nobody_has_seen_it_is_the_mean():
     found = solution(moments, products, mean)
     np.testing.assert_allclose(found[:, 0], [1.0, 2.0, 3.0], rtol=1e-6)
     np.testing.assert_allclose(found[:, 1:], mean[:, 1:])
+
+
+@pytest.mark.parametrize("strategy", ["fednova", "fisher"])
+def test_rows_can_be_weighed_by_positives(strategy):
+    """With equal steps and Fisher information, exactly as fedavg's are."""
+    current, *replies = made(14)
+    name, rng = next(iter(LAYERS)), np.random.default_rng(14)
+    counts = [frozen(rng.integers(0, 3, 2), np.uint32) for _ in replies]
+    records = [{"counts": {"positives": each}, FISHER: constant(1)} for each in counts]
+    keys = {"by_finding": (name,), "scalars": worked([7] * SITES)}
+    found, _ = folded(strategy, replies, current, records, **keys)
+    assert_close(found, folded("fedavg", replies, current, records, **keys)[0])
 
 
 @pytest.mark.parametrize("strategy", ["fednova", "fisher", "regmean"])
