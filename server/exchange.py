@@ -12,8 +12,6 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from google.protobuf.message import DecodeError
 
-from server.simulator import InProcessGrid
-
 #: What reading bytes that a site made up may raise. A SuperLink that does not answer raises others.
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, DecodeError)
 #: Seconds between two looks for replies: at first, how much longer each time, and at most. So a
@@ -39,7 +37,7 @@ class Exchanged:
 
 def exchange(grid: Grid, messages: Sequence[Message], timeout: float) -> Exchanged:
     """Send messages; return what has come when all have been replied to, or after `timeout` s."""
-    if isinstance(grid, InProcessGrid):  # whose replies are there at once, or never
+    if getattr(grid, "at_once", False):  # replies are there at once, or never
         return Exchanged(list(grid.send_and_receive(messages, timeout=timeout)))
     found = Exchanged()
     waiting = [message_id for message_id in grid.push_messages(messages) if message_id]

@@ -26,12 +26,17 @@ Arrays = Mapping[str, wire.Array]
 
 #: Seconds between two looks for new nodes.
 POLL = 0.5
-#: Sites that are asked at a time, so that the server's memory does not grow with their number:
-#: no more than their answers are there at once.
-GROUP = 32
+#: Sites that are asked at a time, at most and at least, and the bytes of their answers between
+#: the two: so that the server's memory does not grow with their number.
+GROUP, FEWEST, GROUP_BYTES = 32, 8, 64 * 2**20
 #: Seconds by which a site's clock may be wrong. A message that nobody fetched in its round and
 #: these is no work for a site that comes back.
 LEEWAY = 600.0
+
+
+def group_size(size: int) -> int:
+    """Return how many sites to ask at a time, by the bytes of a message."""
+    return min(GROUP, max(FEWEST, GROUP_BYTES // max(size, 1)))
 
 
 class Federation:
@@ -63,6 +68,7 @@ class Federation:
         self.timeout = timeout
         self.members: dict[str, Member] = {}
         self._cohort = cohort
+        self._group = GROUP
         self._known: set[int] = set()
         self._standing = Standing(patience)
         for row in folder.read("sites.csv"):
@@ -110,14 +116,17 @@ class Federation:
         experience: int,
         round_: int = -1,
     ) -> Iterator[tuple[str, Reply]]:
-        """Ask sites, `GROUP` at a time; yield each sound reply in the order of the sites' names.
+        """Ask sites, a group at a time; yield each sound reply in the order of the sites' names.
 
         A site that refuses, is silent or answers something unsound is listed in ``sites.csv``
         with the reason, and is not among them. `content` makes the message for a site.
         """
         ordered = sorted(sites)
-        for start in range(0, len(ordered), GROUP):
-            nodes = {site: self.members[site].node for site in ordered[start : start + GROUP]}
+        if ordered:
+            self._group = group_size(payload_bytes(content(ordered[0])))
+        for start in range(0, len(ordered), self._group):
+            group = ordered[start : start + self._group]
+            nodes = {site: self.members[site].node for site in group}
             yield from self._exchange(nodes, message_type, content, schema, experience, round_)
 
     def plausible(
@@ -138,7 +147,7 @@ class Federation:
         experience, round_ : int
         """
         replies, cohort = iter(trained), self._cohort()
-        while group := list(islice(replies, GROUP)):
+        while group := list(islice(replies, self._group)):
             updates = [
                 (update_length(adaptor, sent(site)), examples_of(reply))
                 for site, reply, adaptor in group

@@ -56,6 +56,9 @@ class InProcessGrid(Grid):
         Called with all messages of an exchange before any is answered.
     """
 
+    #: Who has sent messages need not wait: what has not come by then never will.
+    at_once = True
+
     def __init__(
         self,
         answer: Answer,

@@ -25,6 +25,8 @@ class Clock:
 class Distant(InProcessGrid):
     """A SuperLink: replies are there from some moment on, once; reading some of them raises."""
 
+    at_once = False
+
     def __init__(self, clock, ready, raises=None):
         super().__init__(lambda asked: iter(()), {}, lambda messages, ask: [])
         self.clock, self.ready, self.raises = clock, ready, raises or {}
@@ -56,8 +58,6 @@ def distant(monkeypatch):
     take_identity()
     clock = Clock()
     monkeypatch.setattr(server.exchange, "time", clock)
-    # What is asked of a grid that is not ours.
-    monkeypatch.setattr(server.exchange, "InProcessGrid", type("None", (), {}))
 
     def begin(ready, raises=None, timeout=60.0):
         grid = Distant(clock, ready, raises)

@@ -1,7 +1,8 @@
 """The server's memory as more sites answer: a process of its own folds their replies."""
 
+import itertools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,7 @@ def row(options: Options) -> Case:
         what = f"what {replies:,} replies add to the server's peak, in a process of its own"
         return Side(what, lambda: Sample(grown(replies), None))
 
-    group = int(app.module("server.federation").GROUP)
-    facts = {"dim": DIM, "sites_asked_at_a_time": group, "mib_of_one_group": grown(group)}
-    return Case("MiB", side(many), side(FEW), facts, repeats=1)
+    return Case("MiB", side(many), side(FEW), {"dim": DIM}, repeats=1)
 
 
 def memory_of(app: Path, replies: int, dim: int) -> float:
@@ -57,21 +56,34 @@ def memory_of(app: Path, replies: int, dim: int) -> float:
         mean = found.module("server.aggregation").WeightedMean()
         for _, reply in ask(sent, train_schema(spec, 0)):
             mean.add(reply.arrays["adaptor"], _EXAMPLES)
-        mean.result()
+        mean.mean()
         return peak_mib() - start
 
 
 class MadeReplies:
-    """Stands where Flower's `Grid` stands: each reply a sound one, with bytes of its own."""
+    """Stands where Flower's `Grid` stands: each reply a sound one, with bytes of its own.
+
+    A reply waits elsewhere until it is pulled, as at a SuperLink.
+    """
 
     def __init__(self, app: AppFolder, adaptor: dict[str, Array]) -> None:
         self._content_of = app.module("clients.guard").content_of
         self._adaptor = adaptor
         self._metrics = {"experience": 0, "round": 0, "num-examples": _EXAMPLES, "loss": 0.5}
+        self._sent: dict[str, Any] = {}
+        self._numbers = itertools.count()
 
-    def send_and_receive(self, messages: Iterable[Any], *, timeout: float) -> list[Any]:
-        """Answer every message."""
-        return [self._reply(message) for message in messages]
+    def push_messages(self, messages: Sequence[Any]) -> list[str]:
+        """Take the messages; return their ids."""
+        for message in messages:
+            message_id = str(next(self._numbers))
+            vars(message.metadata)["_message_id"] = message_id  # as the SuperLink does
+            self._sent[message_id] = message
+        return [message.metadata.message_id for message in messages]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Any]:
+        """Answer the messages of these ids."""
+        return [self._reply(self._sent.pop(each)) for each in message_ids]
 
     def _reply(self, message: Any) -> Any:
         content = self._content_of({"adaptor": self._adaptor}, {"metrics": self._metrics})
@@ -83,14 +95,14 @@ def _asked(
 ) -> Callable[[dict[str, Array], Schema], Iterator[tuple[str, Any]]]:
     """Return what asks all of a federation's sites to train an adaptor, as a round does."""
     app.module("server.simulator").take_identity()
-    server = app.module("server.federation")
-    run = app.module("server.folder").RunFolder.create(folder, "bench")
-    federation = server.Federation(grid, run, 60.0)
+    server, plausible = app.module("server.federation"), app.module("server.plausible")
+    run = app.module("server.folder").RunFolder.create(folder, "bench", {})
+    federation = server.Federation(grid, run, 60.0, 3, lambda: plausible.Cohort(5.0, 64))
     for node in range(1, sites + 1):
         federation.members[f"site-{node:04}"] = server.Member(node, (_EXAMPLES,), (0,))
 
     def ask(adaptor: dict[str, Array], schema: Schema) -> Iterator[tuple[str, Any]]:
-        content = server.content_of({"adaptor": adaptor}, 0, 0, "bench")
+        content = app.module("server.messages").content_of({"adaptor": adaptor}, 0, 0, "bench")
         found: Iterator[tuple[str, Any]] = federation.ask(
             "train", list(federation.members), lambda site: content(), schema, 0, 0
         )
