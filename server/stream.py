@@ -180,7 +180,7 @@ class Stream:
                 with_images.append(name)
             else:
                 where = (step.experience, step.round)
-                self.folder.site(name, *where, "no-images", "sits this round out")
+                self.folder.site(name, *where, "no-images", "no images in this experience")
         seed = derive_seed(self.config.seed, "participation", step.experience, step.round)
         return drawn(with_images, self.config.participation, seed)
 

@@ -46,7 +46,7 @@ def test_a_site_that_joins_late_is_listed_and_no_error(fedretune, tiny, out):
     late = ["--set", "schedule=late-join", "--set", "join-at=2"]
     result = fedretune("simulate", *tiny.options(out), *late)
     assert result.code == 0, result.err
-    assert "no images (sits this round out)" in result.err
+    assert "sits out (no images in this experience)" in result.err
     assert "no-images" in (out / "it" / "sites.csv").read_text()
 
 
