@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedretune.bench.frame import Case, Measured, Result, Sample, Side, measure, rate_of, seconds_of
+from fedretune.bench.frame import Case, Measured, Result, Sample, Side, measure, rate_of
+from fedretune.bench.process import printed
 from fedretune.bench.report import table, to_json, write
 from fedretune.bench.run import cache_in
 from fedretune.errors import UserError
@@ -78,13 +79,22 @@ def test_the_peak_is_the_highest_that_is_known() -> None:
     assert Measured("a", (1.0,), (None,)).peak_mib is None
 
 
+PEAKS = """
+import numpy as np
+from fedretune.bench.frame import seconds_of
+quiet = seconds_of(lambda: None).peak_mib
+loud = seconds_of(lambda: np.ones(50 * 2**20, dtype=np.uint8)).peak_mib
+after = seconds_of(lambda: None).peak_mib
+print(loud - quiet, loud - after)
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a peak cannot be reset")
 def test_memory_that_work_takes_is_in_its_peak_and_not_in_the_next() -> None:
-    quiet = seconds_of(lambda: None).peak_mib
-    loud = seconds_of(lambda: np.ones(50 * 2**20, dtype=np.uint8)).peak_mib
-    assert quiet is not None
-    assert loud is not None
-    assert loud >= quiet + 45
+    # In a process of its own: what other tests have left may be given back meanwhile.
+    more, less = map(float, printed(("-c", PEAKS)).split())
+    assert more >= 45
+    assert less >= 45
 
 
 def test_a_rate_is_things_over_seconds() -> None:
