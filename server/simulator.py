@@ -207,7 +207,11 @@ _served: list[ClientCallable] = []
 
 
 def _begin(client_app: ClientCallable) -> None:
+    import torch
+
     settle_in()
+    # A fork has none of its parent's threads, and would wait for them for ever.
+    torch.set_num_threads(1)
     _served.append(client_app)
 
 

@@ -98,3 +98,30 @@ def test_workers_end_with_a_killed_parent():
     while (left := {pid for pid, _, _ in alive()} & set(workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left == set()
+
+
+THREADED = """
+import torch
+from flwr.app import Message, RecordDict
+from server.simulator import simulate
+
+torch.set_num_threads(2)
+
+def work(message, context):
+    torch.randn(600, 600) @ torch.randn(600, 600)
+    torch.nn.functional.normalize(torch.randn(40_000, 128), dim=-1)
+    return Message(RecordDict(), reply_to=message)
+
+def ask(grid, context):
+    messages = [Message(RecordDict(), node, "query") for node in grid.get_node_ids()]
+    print(len(list(grid.send_and_receive(messages))))
+
+simulate(ask, work, {}, 4, workers=2)
+"""
+
+
+def test_workers_of_a_process_that_has_used_threads_do_not_wait_for_them():
+    done = subprocess.run(
+        [sys.executable, "-c", THREADED], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "4", done.stderr
