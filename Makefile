@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-all lint bench clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,10 @@ demo: setup
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# Also the tests that take minutes: runs on real SuperLinks and SuperNodes among them.
+test-all: lint
+	$(BIN)/pytest -n 2 --dist loadgroup -m 'long or not long'
 
 lint: setup
 	$(BIN)/ruff check .
