@@ -13,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 
 import pytest
+from hypothesis import settings
 
 import clients.app
 import server.app
@@ -20,6 +21,10 @@ from server.simulator import simulate
 from tests.worlds import make_world
 
 SITES = 3
+
+# An example that another process kept waiting is no slow one.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 atexit.register(shutil.rmtree, os.environ["FEDRETUNE_CACHE"], ignore_errors=True)
 

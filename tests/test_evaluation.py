@@ -88,7 +88,7 @@ federations = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(federations)
 def test_pooled_auroc_is_within_0002_of_torchmetrics(sites: list[Site]) -> None:
     whole = pooled(sites)
@@ -108,7 +108,7 @@ def test_a_finding_without_both_classes_is_undefined_in_the_pool(label: float) -
     assert np.isnan(auroc(counted(sites)[1].sum(axis=(0, 2)))).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(federations)
 def test_histograms_add_up_over_sites(sites: list[Site]) -> None:
     whole, (edges, counts) = pooled(sites), counted(sites)
@@ -118,7 +118,7 @@ def test_histograms_add_up_over_sites(sites: list[Site]) -> None:
     assert np.array_equal(coarse, coarse_histogram(whole.scores, whole.label))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(federations)
 def test_edges_increase_and_reach_both_ends(sites: list[Site]) -> None:
     edges, _ = counted(sites)

@@ -86,7 +86,7 @@ def test_every_setting_is_kept(key: dict[str, str]) -> None:
     check_same(AdaptorSpec("mlp", "shared", DIM, True, "10"), [8, 5], replace(SETTINGS, **key))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 11), min_size=1, max_size=5), st.integers(1, 6))
 def test_shards_of_any_lengths_do_not_touch_each_other(lengths: list[int], size: int) -> None:
     spec = AdaptorSpec("linear", "double", DIM, True, "learnable")

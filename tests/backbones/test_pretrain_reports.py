@@ -21,21 +21,21 @@ FACTS = facts_of(COHORT, 4, "pretraining")
 
 
 @given(row=st.integers(0, len(FACTS) - 1), seed=st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_report_mentions_the_findings_kept_back(row: int, seed: int) -> None:
     words = set(write_report(FACTS[row], np.random.default_rng(seed)).split())
     assert not words & {finding.lower() for finding in UNMENTIONED}
 
 
 @given(row=st.integers(0, len(FACTS) - 1), seed=st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_word_of_a_report_is_in_the_vocabulary(row: int, seed: int) -> None:
     words = write_report(FACTS[row], np.random.default_rng(seed)).split()
     assert set(words) - set(vocabulary()) == set()
 
 
 @given(row=st.integers(0, len(FACTS) - 1), seed=st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_report_denies_nothing_that_is_there(row: int, seed: int) -> None:
     present = {finding.lower() for finding in FACTS[row].present}
     for sentence in write_report(FACTS[row], np.random.default_rng(seed)).split(" . "):

@@ -49,7 +49,7 @@ def test_an_image_is_nearest_to_what_is_true_of_it() -> None:
     assert (cosine.argmax(axis=1) == kinds).mean() > 0.9
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(counts=arrays(np.int64, (30, 4), elements=st.integers(1, 5)), seed=st.integers(0, 99))
 def test_the_coordinates_are_centred_balanced_and_what_the_text_has_not_is_zero(
     counts: Array, seed: int

@@ -154,7 +154,7 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(place=st.integers(0, 2**16), flip=st.integers(1, 255), keep=st.integers(0, 2**16))
 def test_a_damaged_checkpoint_is_an_error_or_loads(
     tmp_path_factory: pytest.TempPathFactory, place: int, flip: int, keep: int

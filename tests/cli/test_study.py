@@ -218,7 +218,7 @@ def test_a_stopped_study_says_what_is_done_and_how_to_go_on(options, out):
     assert "Traceback" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quick_makes_the_whole_table(fedretune, tiny, out):
     files = ["--manifest", tiny.manifest, "--backbone", f"local-dir:{tiny.backbone}"]
     result = fedretune("study", "retune", "--quick", *files, "--out", out / "study")

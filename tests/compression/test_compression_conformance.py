@@ -95,7 +95,6 @@ def test_what_is_not_sent_at_once_is_sent_later(name, spec):
     assert np.linalg.norm(arrived / rounds - wanted) <= 0.06 * np.linalg.norm(wanted)
 
 
-@settings(deadline=None)  # the first adaptor takes its time
 @given(drawn=updates(st.floats(-10, 10, width=32)))
 def test_the_server_makes_the_adaptor_of_what_arrived_and_the_residual_is_the_rest(drawn):
     compression, update = drawn
@@ -123,7 +122,7 @@ def test_an_update_that_is_not_finite_is_neither_sent_nor_remembered(name, value
         compression.compress(start, trained, None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(compression=COMPRESSED, data=st.data())
 def test_any_bytes_make_a_finite_adaptor_or_are_refused(compression, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))

@@ -57,7 +57,7 @@ def flips(size: int) -> st.SearchStrategy[list[tuple[int, int]]]:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", [*PICTURES, *SYNTAXES])
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_flipped_bytes_give_a_message_or_an_image(kind: str, data: st.DataObject) -> None:
     content = bytearray(whole(kind))
@@ -70,7 +70,7 @@ def test_flipped_bytes_give_a_message_or_an_image(kind: str, data: st.DataObject
     assert image.mode in ("L", "RGB")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_flipped_bytes_of_a_header_give_a_study(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(whole("dcm"))
@@ -82,7 +82,7 @@ def test_flipped_bytes_of_a_header_give_a_study(tmp_path: Path, data: st.DataObj
     assert study.view in ("", *VIEWS.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=400), st.sampled_from(["a", "a.dcm"]), st.booleans())
 def test_any_bytes_give_a_message(content: bytes, path: str, preamble: bool) -> None:
     with pytest.raises(UserError):

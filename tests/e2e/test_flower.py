@@ -61,6 +61,7 @@ def test_ctrl_c_leaves_no_process_and_the_command_that_it_tells_goes_on(
     assert adaptors(tmp_path / "it") == adaptors(undisturbed)
 
 
+@pytest.mark.long
 def test_killed_outright_it_leaves_no_process_and_the_run_goes_on_to_the_same_bytes(
     start, tiny, tmp_path, undisturbed
 ):

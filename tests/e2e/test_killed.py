@@ -32,6 +32,7 @@ def test_a_simulation_killed_outright_resumes_to_the_same_bytes(start, tiny, tmp
     assert tables[0] == tables[1]
 
 
+@pytest.mark.long
 def test_simulations_killed_at_random_moments_end_with_the_same_bytes():
     """A few of the trials of the bench; `kill_many 200` is all of them."""
     command = [sys.executable, "-m", "tests.e2e.kill_many", "4"]

@@ -33,7 +33,7 @@ def error_of_scores(score: np.ndarray, label: np.ndarray, scale: float) -> float
     return float(binary_calibration_error(probability, torch.from_numpy(label).long(), n_bins=15))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(federations)
 def test_f1_of_pooled_counts_is_exactly_sklearns_of_all_scores(sites: list[Site]) -> None:
     whole, (edges, counts) = pooled(sites), counted(sites)
@@ -43,7 +43,7 @@ def test_f1_of_pooled_counts_is_exactly_sklearns_of_all_scores(sites: list[Site]
     assert found == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(federations, st.sampled_from([1.0, 10.0, 40.0]))
 def test_calibration_error_of_unequal_scores_is_near_torchmetrics_of_all(
     sites: list[Site], scale: float

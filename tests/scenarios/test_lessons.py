@@ -70,7 +70,7 @@ def test_each_step_trains_exactly_the_images_and_findings_of_the_definition(
     schedule=st.sampled_from(["synchronous", "asynchronous"]),
     seed=st.integers(0, 20),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_lessons_of_whole_streams_are_disjoint_and_cover_the_training_images(
     name, partition, schedule, seed
 ):
@@ -84,7 +84,7 @@ def test_lessons_of_whole_streams_are_disjoint_and_cover_the_training_images(
 
 
 @given(seed=st.integers(0, 20))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_what_a_late_site_gathered_before_it_joined_is_never_trained(seed):
     table = table_of(150, seed, sites=3)
     values = values_of("data-incremental", "natural", "late-join", "order")

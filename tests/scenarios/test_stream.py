@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
     experiences=st.integers(1, 6),
     seed=st.integers(0, 10),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_every_image_is_in_exactly_one_shard_and_a_patient_in_one_site_and_experience(
     partition, experiences, seed
 ):
@@ -108,7 +108,6 @@ def test_chunks_of_a_stream_have_nearly_the_same_number_of_images():
 
 
 @given(images=st.lists(st.integers(1, 60), min_size=1, max_size=12), data=st.data())
-@settings(deadline=None)
 def test_no_experience_is_empty_where_there_is_a_patient_for_each(images, data):
     experiences = data.draw(st.integers(1, len(images)))
     patients = np.repeat([f"p{number}" for number in range(len(images))], images)

@@ -32,7 +32,7 @@ def assert_same(lesson: Lesson, other: Lesson) -> None:
 
 
 @given(schedule=st.sampled_from(["synchronous", "asynchronous", "partial-labels"]), **STREAMS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_all_at_once_with_labels_withheld_is_the_union_of_the_stream(name, seed, schedule):
     scenario = stream(name, seed, schedule)
     joint = at_once(scenario, withheld=True)
@@ -43,7 +43,7 @@ def test_all_at_once_with_labels_withheld_is_the_union_of_the_stream(name, seed,
 
 
 @given(schedule=st.sampled_from(["synchronous", "partial-labels", "late-join"]), **STREAMS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_all_at_once_trains_every_finding_that_the_site_labels_on_every_image(name, seed, schedule):
     scenario = stream(name, seed, schedule)
     joint = at_once(scenario, withheld=False)
@@ -55,7 +55,7 @@ def test_all_at_once_trains_every_finding_that_the_site_labels_on_every_image(na
 
 
 @given(schedule=st.sampled_from(["synchronous", "partial-labels"]), **STREAMS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_pooled_lesson_is_the_union_of_the_sites_lessons(name, seed, schedule):
     scenario = stream(name, seed, schedule)
     central = pooled(scenario)

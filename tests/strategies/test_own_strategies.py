@@ -48,7 +48,7 @@ def worked(steps):
 
 
 @given(steps=st.integers(1, 5000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_fednova_with_equal_steps_is_fedavg(steps):
     current, *replies = made(0)
     found, _ = folded("fednova", replies, current, scalars=worked([steps] * SITES))
@@ -148,7 +148,7 @@ def test_where_nobody_is_sure_or_the_floor_is_high_fisher_is_fedavg(fishers, flo
 
 
 @given(scale=st.floats(1e-9, 1e9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_scale_of_a_sites_fisher_information_counts_for_nothing(scale):
     current, *replies = made(7)
     fishers = positive(8)
@@ -180,7 +180,7 @@ def seen(inputs_of_sites):
 
 
 @given(seed=st.integers(0, 2**31))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_regmean_of_linear_layers_is_the_least_squares_solution_of_the_pooled_data(seed):
     rng = np.random.default_rng(seed)
     current, *replies = made(seed)

@@ -103,7 +103,7 @@ def test_nothing_is_no_adaptor(strategy):
 
 
 @pytest.mark.parametrize("strategy", ROBUST)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_what_attackers_send_moves_a_robust_strategy_no_further_than_it_says(strategy, data):
     attackers, sites, beyond = ROBUST[strategy]

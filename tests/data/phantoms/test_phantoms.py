@@ -59,7 +59,7 @@ def test_another_process_renders_the_same_pixels() -> None:
 
 
 @given(seed=st.integers(-(2**70), 2**70), other=st.integers(-(2**70), 2**70))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_pretraining_shares_no_patient_with_any_run(seed: int, other: int) -> None:
     run = phantoms.sample_cohort(3, 2, seed)
     pretraining = phantoms.sample_cohort(3, 2, other, "pretraining")

@@ -144,7 +144,7 @@ def run(reader: str, plan: Plan, contents: dict[str, bytes]) -> None:
     assert all(path.resolve().is_relative_to(root) for path in made.manifest.images)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_flipped_bytes_give_a_manifest_or_a_message(
     grown: tuple[str, Plan, dict[str, bytes]], data: st.DataObject
@@ -159,7 +159,7 @@ def test_flipped_bytes_give_a_manifest_or_a_message(
     run(reader, plan, {**contents, key: bytes(content[:cut])})
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_nasty_cell_gives_a_manifest_or_a_message(
     grown: tuple[str, Plan, dict[str, bytes]], data: st.DataObject
@@ -177,7 +177,7 @@ def test_a_nasty_cell_gives_a_manifest_or_a_message(
     run(reader, plan, {**contents, key: "\n".join(lines).encode("latin-1")})
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
 def test_any_other_content_gives_a_message(
     grown: tuple[str, Plan, dict[str, bytes]], content: bytes
