@@ -9,6 +9,7 @@ from fedretune.cli import (
     backbones,
     bench,
     embed,
+    keys,
     manifest,
     phantoms,
     pretrain,
@@ -37,6 +38,7 @@ HOSPITALS = "Across hospitals"
 app.command("run", rich_help_panel=FEDERATION)(runs.run)
 app.command("simulate", rich_help_panel=FEDERATION)(runs.simulate)
 app.command("evaluate", rich_help_panel=FEDERATION)(runs.evaluate)
+app.command("keys", rich_help_panel=FEDERATION)(keys.command)
 app.add_typer(study.app, name="study", rich_help_panel=FEDERATION)
 app.add_typer(site.app, name="site", rich_help_panel=HOSPITALS)
 app.add_typer(server.app, name="server", rich_help_panel=HOSPITALS)
