@@ -36,6 +36,10 @@ class Registry(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def address(self, name: str) -> str:
+        """Return the dotted name of the code of `name`, without importing it."""
+        return self._entries[self.check(name)].replace(":", ".")
+
     def check(self, name: str) -> str:
         """Return `name`, or raise `UserError` without importing anything."""
         return one_of(self.what, name, self._entries)
