@@ -2,9 +2,11 @@
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+import fedretune
 from fedretune.cli import (
     backbones,
     bench,
@@ -30,6 +32,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Federated continual learning of chest X-ray vision-language models.",
 )
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        print(f"fedretune {fedretune.__version__}")
+        raise typer.Exit
+
+
 backbones.app.command("pretrain")(pretrain.command)
 study.app.command("attacks")(study_attacks.command)
 
