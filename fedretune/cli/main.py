@@ -34,15 +34,22 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fedretune {fedretune.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Print the version and stop."
+        ),
     ] = False,
 ) -> None:
-    if version:
-        print(f"fedretune {fedretune.__version__}")
-        raise typer.Exit
+    """Take what is no command's own."""
 
 
 backbones.app.command("pretrain")(pretrain.command)
