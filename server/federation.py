@@ -290,5 +290,7 @@ class Federation:
             if why:
                 self.folder.site(name, experience, -1, "aside", why)
             else:
-                self.members[name] = member_of(node, answer)
+                member = self.members[name] = member_of(node, answer)
                 self.folder.site(name, experience, -1, "joined", "")
+                sizes = {"train": member.train_examples, "test": member.test_examples}
+                self.folder.event("joined", site=name, experience=experience, **sizes)

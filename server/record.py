@@ -8,6 +8,7 @@ import numpy as np
 from fedretune.evaluation import RULES
 from fedretune.metrics import auroc, average_precision, macro
 from fedretune.metrics.measures import calibration_error, f1
+from fedretune.report.histograms import Histograms, write_histograms
 from fedretune.wire import Array
 from server.folder import RunFolder
 from server.handshake import Terms
@@ -37,7 +38,8 @@ def record(
     Parameters
     ----------
     folder : RunFolder
-        Its ``auroc.csv``, ``measures.csv`` and ``findings.csv`` get rows.
+        Its ``auroc.csv``, ``measures.csv`` and ``findings.csv`` get rows. The pooled counts of all
+        experiences take the place of those of the model's evaluation before.
     terms : Terms
     step : Step
         Which model was evaluated, after which experience.
@@ -57,6 +59,8 @@ def record(
         sites += len(names)
     areas = _write_sites(folder, terms, at, ["pooled"], pooled[None], edges, scale)
     _write_findings(folder, terms, at, pooled)
+    last = Histograms(pooled.sum(1), edges, scale, step.experience)
+    write_histograms(folder.path, step.model, last)
     _tell(folder, step, sites, areas[0, DIFFERENCE])
 
 

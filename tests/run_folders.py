@@ -15,6 +15,7 @@ FILES = {
     "traffic.csv",
     "sites.csv",
     "checkpoints",
+    "histograms",
     "adaptors.safetensors",
     "summary.json",
 }

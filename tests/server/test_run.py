@@ -205,6 +205,7 @@ def test_events_are_one_json_object_a_line(synthetic_run):
     folder, _ = synthetic_run()
     events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events]
-    assert kinds[0] == "start"
+    assert kinds[:4] == ["joined"] * 3 + ["start"]
+    assert all(sum(event["train"]) > 0 for event in events[:3])
     assert kinds.count("round") == 4
     assert kinds[-1] == "end"
