@@ -15,6 +15,7 @@ from fedretune.cli import (
     manifest,
     phantoms,
     pretrain,
+    report,
     runs,
     server,
     site,
@@ -60,6 +61,7 @@ HOSPITALS = "Across hospitals"
 app.command("run", rich_help_panel=FEDERATION)(runs.run)
 app.command("simulate", rich_help_panel=FEDERATION)(runs.simulate)
 app.command("evaluate", rich_help_panel=FEDERATION)(runs.evaluate)
+app.command("report", rich_help_panel=FEDERATION)(report.command)
 app.command("keys", rich_help_panel=FEDERATION)(keys.command)
 app.add_typer(study.app, name="study", rich_help_panel=FEDERATION)
 app.add_typer(site.app, name="site", rich_help_panel=HOSPITALS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from fedretune.cli.apart import apart
 from fedretune.cli.app_folder import AppFolder, find_app
@@ -108,7 +109,19 @@ def start(
             raise RunFailedError(f"{error}\n{resume_advice(path, command)}") from error
     summary: dict[str, Any] = json.loads((path / "summary.json").read_text())
     view.finish(summary, path)
+    _report(path, app)
     return {**summary, "folder": str(path)}
+
+
+def _report(run: Path, app: Path | None) -> None:
+    """Write the run's report into its folder. A run is none the worse where that fails."""
+    from fedretune.cli.report import defaults
+    from fedretune.report import FILE, write_report
+
+    try:
+        say(f"Report: {escape(str(write_report([run], run / FILE, defaults(app))))}")
+    except UserError as error:
+        say(f"[yellow]No report:[/] {escape(str(error))}")
 
 
 def execute(engine: Engine, app: AppFolder, config: dict[str, Any]) -> None:

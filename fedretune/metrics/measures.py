@@ -74,14 +74,47 @@ def calibration_error(
         many equal ones lie beside an edge of the probability's bins.
     """
     negatives, positives = _classes(counts)
-    logit = scale * _middles(np.asarray(edges, dtype=np.float64))
-    probability = (1 + np.tanh(logit / 2)) / 2  # the sigmoid, without overflow
-    place = (probability * PROBABILITY_BINS).astype(int)
-    # [F, bins, probability bins]; torchmetrics gives a probability of exactly 1 one of its own.
-    member = place[..., None] == np.arange(PROBABILITY_BINS + 1)
+    probability, member = _probability_bins(edges, scale)
     images = negatives + positives
     gap = np.einsum("...fb,fbp->...fp", positives - probability * images, member)
     return _quotient(np.abs(gap).sum(-1), images.sum(-1))
+
+
+def reliability(
+    counts: NDArray[Any], edges: NDArray[np.floating[Any]], scale: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return what a reliability diagram shows, and `calibration_error` is the mean gap of.
+
+    Parameters as for `calibration_error`.
+
+    Returns
+    -------
+    images, probability, positives : ndarray
+        Shape ``[..., F, PROBABILITY_BINS + 1]`` each, in each bin of the probability: how many
+        images, the sum of their probabilities, how many positives. The last bin is for a
+        probability of exactly 1.
+    """
+    negatives, positives = _classes(counts)
+    probability, member = _probability_bins(edges, scale)
+    images = negatives + positives
+    return (
+        np.einsum("...fb,fbp->...fp", images, member.astype(np.int64)),
+        np.einsum("...fb,fbp->...fp", probability * images, member),
+        np.einsum("...fb,fbp->...fp", positives, member.astype(np.int64)),
+    )
+
+
+def _probability_bins(
+    edges: NDArray[np.floating[Any]], scale: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return each bin's probability ``[F, bins]`` and its bin ``[F, bins, probability bins]``.
+
+    torchmetrics gives a probability of exactly 1 a bin of its own.
+    """
+    logit = scale * _middles(np.asarray(edges, dtype=np.float64))
+    probability = (1 + np.tanh(logit / 2)) / 2  # the sigmoid, without overflow
+    place = (probability * PROBABILITY_BINS).astype(int)
+    return probability, place[..., None] == np.arange(PROBABILITY_BINS + 1)
 
 
 def _middles(edges: NDArray[np.float64]) -> NDArray[np.float64]:

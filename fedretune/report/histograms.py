@@ -43,7 +43,7 @@ def write_histograms(run: Path, model: str, histograms: Histograms) -> None:
     """Write a model's histograms in the place of those before; the same bytes for the same ones."""
     from safetensors.numpy import save
 
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "after": np.array([histograms.after], dtype=np.int64),
         "counts": np.ascontiguousarray(histograms.counts, dtype=np.int64),
         "edges": np.ascontiguousarray(histograms.edges, dtype=np.float32),

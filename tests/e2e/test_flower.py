@@ -36,7 +36,7 @@ def test_run_gives_the_bytes_of_simulate_and_leaves_no_process(start, tiny, tmp_
     assert code == 0, err
     assert run.left_behind() == []
     folder = tmp_path / "it"
-    assert {path.name for path in folder.iterdir()} == {*FILES, "flower.log"}
+    assert {path.name for path in folder.iterdir()} == {*FILES, "flower.log", "report.html"}
     summary = json.loads((tmp_path / "stdout").read_text())
     assert (summary["status"], summary["folder"]) == ("complete", str(folder))
     assert adaptors(folder) == adaptors(undisturbed)
