@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 
 from fedretune.report.plots.heat_map import HeatMap, draw_cells
 from fedretune.report.plots.lines import LinePlot, draw_lines
-from fedretune.report.plots.marks import text
+from fedretune.report.plots.marks import RIGHT, WIDTH, text
 
 Plot = LinePlot | HeatMap
 _SPACE = "{http://www.w3.org/2000/svg}"
@@ -33,6 +33,8 @@ def draw(plot: Plot, slug: str, title: str, alt: str) -> str:
     svg.set("viewBox", f"0 0 {size[0]} {size[1]}")
     svg.set("width", str(size[0]))
     svg.set("height", str(size[1]))
+    if size[0] > WIDTH + RIGHT:
+        svg.set("class", "wide")  # is scrolled rather than made small
     return Xml.tostring(svg, encoding="unicode")
 
 
