@@ -72,6 +72,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        #: Of all messages so far, by direction.
+        self.bytes = {"down": 0, "up": 0}
         self._started = time.monotonic()
         self._before = 0.0
         self._files: dict[str, TextIO] = {}
@@ -135,7 +137,8 @@ class RunFolder:
     def traffic(
         self, site: str, experience: int, round_: int, kind: str, direction: str, size: int
     ) -> None:
-        """Append one message's bytes to the ledger, ``traffic.csv``."""
+        """Append one message's bytes to the ledger, ``traffic.csv``, and count them."""
+        self.bytes[direction] += size
         self.rows("traffic.csv", [(experience, round_, site, kind, direction, size)])
 
     def rows(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
@@ -197,6 +200,8 @@ class RunFolder:
         for table, length in found.lengths.items():
             os.truncate(self.path / table, length)
         self._before = found.seconds
+        for row in self.read("traffic.csv"):
+            self.bytes[row["direction"]] += int(row["bytes"])
         return found.step, found.arrays
 
     def _tidy(self) -> None:

@@ -212,6 +212,8 @@ class Stream:
             asked=asked,
             examples=tally.examples,
             loss=tally.loss / tally.examples,
+            bytes_up=self.folder.bytes["up"],
+            bytes_down=self.folder.bytes["down"],
             seconds=round(self.folder.seconds(), 3),
         )
 

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from fedretune.cli.bars import bar
 from fedretune.cli.console import say
-from fedretune.cli.live import RunView, final_table, following, rounds_done
+from fedretune.cli.ending import final_table
+from fedretune.cli.live import RunView, following, rounds_done
 from server.steps import steps
 
 
@@ -122,6 +123,37 @@ def test_figures_that_are_not_defined_are_dashes(tmp_path):
     made = console()
     RunView(made).finish(summary(1, forgetting=None, backward_transfer=None), tmp_path)
     assert "forgetting -, backward transfer -." in text_of(made)
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_beside_the_bar_stands_how_far_a_run_is_within_80_columns(count):
+    made = console(80, terminal=True)
+    view = RunView(made)
+    many = {"sites": ["a"] * count, "experiences": count, "rounds": 10, "step": 0}
+    view.show({"event": "start", **many})
+    view.show({"event": "evaluation", "model": "zero-shot", "after_experience": -1, "macro": 0.5})
+    where = {"experience": count - 1, "round": 9, "sites": count - 1, "asked": count}
+    sizes = {"bytes_up": 900_000, "bytes_down": 123_456_000_000}
+    view.show({"event": "round", "loss": 0.6931, **where, **sizes})
+    before = len(text_of(made))
+    made.print(view.bar)
+    lines = text_of(made)[before:].splitlines()
+    assert max(map(len, lines)) <= 80
+    first, second = (" ".join(line.split()) for line in lines)
+    assert first.startswith(f"experience {count}/{count} round 10/10 sites {count - 1} in, 1 out")
+    assert first.endswith("-:--") or ":" in first.split()[-1]
+    assert second.startswith("loss 0.6931 last AUROC 0.500 123.5 GB so far")
+
+
+def test_a_log_has_lines_alone_and_no_bar():
+    made = console()
+    view = RunView(made)
+    with view.bar:
+        view.show({"event": "start", "sites": ["a"], "experiences": 1, "rounds": 1, "step": 0})
+        where = {"experience": 0, "round": 0, "sites": 1, "asked": 1}
+        view.show({"event": "round", "loss": 0.5, "bytes_up": 1500, **where})
+    told = "experience 1/1  round 1/1  sites 1/1  1.5 kB  loss 0.5000"
+    assert text_of(made).splitlines()[1:] == [told]
 
 
 def site(experience, reason="no images"):

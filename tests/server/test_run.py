@@ -209,3 +209,19 @@ def test_events_are_one_json_object_a_line(synthetic_run):
     assert all(sum(event["train"]) > 0 for event in events[:3])
     assert kinds.count("round") == 4
     assert kinds[-1] == "end"
+
+
+@pytest.mark.parametrize("step", [None, 3])
+def test_a_round_tells_all_bytes_so_far_those_before_a_resume_included(
+    synthetic_run, monkeypatch, step
+):
+    if step is not None:
+        with killed_after(step, monkeypatch):
+            synthetic_run()
+    folder, _ = synthetic_run(resume=step is not None)
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    last = [event for event in map(json.loads, lines) if event["event"] == "round"][-1]
+    traffic = pd.read_csv(folder / "traffic.csv")
+    trained = traffic.index[traffic["kind"] == "train"].max()
+    sums = traffic.loc[:trained].groupby("direction")["bytes"].sum()
+    assert (last["bytes_up"], last["bytes_down"]) == (sums["up"], sums["down"])
