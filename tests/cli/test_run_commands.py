@@ -21,7 +21,7 @@ def test_json_is_one_object_on_stdout_and_the_text_for_people_is_on_stderr(fedre
     assert summary["folder"] == str(out / "it")
     saved = json.loads((out / "it" / "summary.json").read_text())
     assert summary == {**saved, "folder": str(out / "it")}
-    assert "experience 2/2 round 1/1 sites 2/2 loss" in result.err
+    assert "experience 2/2 round 1/1 sites 2/2 " in result.err
     assert f"Run folder: {out / 'it'}" in result.err
 
 
