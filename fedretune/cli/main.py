@@ -10,6 +10,7 @@ import fedretune
 from fedretune.cli import (
     backbones,
     bench,
+    doctor,
     embed,
     keys,
     manifest,
@@ -67,6 +68,7 @@ app.add_typer(study.app, name="study", rich_help_panel=FEDERATION)
 app.add_typer(site.app, name="site", rich_help_panel=HOSPITALS)
 app.add_typer(server.app, name="server", rich_help_panel=HOSPITALS)
 app.command("bench", rich_help_panel=FEDERATION)(bench.command)
+app.command("doctor", rich_help_panel=FEDERATION)(doctor.command)
 app.add_typer(manifest.app, name="manifest", rich_help_panel=DATA)
 app.command("embed", rich_help_panel=DATA)(embed.command)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=DATA)
