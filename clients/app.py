@@ -13,7 +13,7 @@ from clients.real import open_real_site
 from clients.site import Arrays, Site
 from clients.world import open_world
 from fedretune.errors import UserError
-from fedretune.wire import ArrayRecords, Value, WireError, decode
+from fedretune.wire import ArrayRecords, Value, WireError, take_apart
 from scenarios import RunConfig
 from scenarios.table import Scalar
 
@@ -95,10 +95,7 @@ def _config(run_config: tuple[tuple[str, Scalar], ...]) -> RunConfig:
 def _sent(message: Message) -> ArrayRecords:
     """Return the arrays that the server sent, by record and name: read-only, where they lie."""
     try:
-        return {
-            record: {name: decode(name, each) for name, each in values.items()}
-            for record, values in message.content.array_records.items()
-        }
+        return take_apart(message.content)[0]
     except WireError as error:
         raise UserError(
             f"The server's message cannot be read: {error}.",

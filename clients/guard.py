@@ -98,9 +98,8 @@ def content_of(arrays: wire.ArrayRecords, scalars: wire.ScalarRecords) -> Record
     """Build a message's content: records of numbers are metrics, others are configs."""
     content = RecordDict()
     for record, tensors in arrays.items():
-        content[record] = held = ArrayRecord()  # filled here: its constructor would copy each
-        for name, tensor in tensors.items():
-            held[name] = Array(*wire.encode(tensor))
+        content[record] = held = ArrayRecord()  # filled here: its constructor would copy it
+        held[wire.PACKED] = Array(*wire.pack(tensors))
     for record, values in scalars.items():
         numbers = all(isinstance(value, int | float) for value in values.values())
         content[record] = (MetricRecord if numbers else ConfigRecord)(dict(values))  # type: ignore[arg-type]

@@ -5,8 +5,10 @@ that it answers, so a server cannot ask for more. It knows no Flower: the client
 message into plain records, and rebuilds the reply from what passed here.
 """
 
+import json
 import math
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,10 +27,10 @@ ArrayRecords = Mapping[str, Mapping[str, Array]]
 #: Record name to key to value.
 ScalarRecords = Mapping[str, Mapping[str, Value]]
 
-#: How an array's bytes are written: its values alone, little-endian, last axis fastest, and no
-#: header, so that there is room for nothing else. Flower's own way writes and reads a header of
-#: NumPy's each time, and its reader allows bytes behind the values.
-ENCODING = "fedretune.values"
+#: The one array of a record in which all of its arrays travel; see `pack`.
+PACKED = "packed"
+#: How it says that it is written.
+ENCODING = "fedretune.packed"
 
 #: Longest text that may leave: a SHA-256 in hex, a name, a reason.
 MAX_TEXT = 200
@@ -154,7 +156,7 @@ def take_apart(content: Content) -> tuple[ArrayRecords, ScalarRecords]:
     """
     arrays: dict[str, dict[str, Array]] = {}
     for record, values in content.array_records.items():
-        arrays[record] = {name: decode(name, array) for name, array in values.items()}
+        arrays[record] = unpack(record, values)
     scalars: dict[str, dict[str, Value]] = {}
     for records in (content.metric_records, content.config_records):
         scalars.update({record: dict(values) for record, values in records.items()})
@@ -170,39 +172,106 @@ class Encoded(Protocol):
     data: bytes
 
 
-def encode(array: Array) -> tuple[str, tuple[int, ...], str, bytes]:
-    """Return the dtype, shape, encoding and bytes of an array: what Flower's ``Array`` takes.
+def pack(arrays: Mapping[str, Array]) -> tuple[str, tuple[int, ...], str, bytes]:
+    """Return the one array of bytes in which a record's arrays travel: what ``Array`` takes.
 
-    What was decoded is encoded by the bytes that it was read from, which nothing can change.
+    Flower sends and asks for each array by itself, some twenty times between two disks: of a round
+    of a small adaptor that is most. And its own way to write one has a header of NumPy's, and room
+    for bytes behind the values. Here there is one header, JSON of each name, dtype and shape,
+    behind its length in 4 bytes, then the values, little-endian, last axis fastest, each array at
+    a multiple of 8 bytes; and nothing else, so that there is room for nothing else. What was
+    unpacked is packed by the bytes that it was read from, which nothing can change.
     """
-    stored = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-    base: object = stored.base
-    if isinstance(base, bytes) and len(base) == stored.nbytes:
-        return array.dtype.name, array.shape, ENCODING, base
-    return array.dtype.name, array.shape, ENCODING, stored.tobytes()
+    stored = {
+        name: array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+        for name, array in arrays.items()
+    }
+    header = _header([(name, each.dtype.name, each.shape) for name, each in stored.items()])
+    data = _read_from(header, stored)
+    if data is None:
+        parts = [header]
+        for each in stored.values():
+            parts += [each.tobytes(), bytes(-each.nbytes % _ALIGNED)]
+        data = b"".join(parts)
+    return "uint8", (len(data),), ENCODING, data
 
 
-def decode(name: str, array: Encoded) -> Array:
-    """Return an array that reads the bytes of `array` where they lie; it cannot be written to.
+def unpack(record: str, held: Mapping[str, Encoded]) -> dict[str, Array]:
+    """Return a record's arrays by name, read where they lie; they cannot be written to.
 
     Raises
     ------
     WireError
-        Another encoding or dtype than is read here, or more or fewer bytes than the shape takes.
+        Another encoding or dtype than is read here, or more or fewer bytes than the shapes take.
     """
-    what = f"array '{name[:MAX_TEXT]}'"
-    if array.stype != ENCODING:
+    what = f"record '{record[:MAX_TEXT]}'"
+    if set(held) != {PACKED} or held[PACKED].stype != ENCODING:
         raise WireError(f"{what} is not encoded as '{ENCODING}'")
-    if array.dtype not in _DTYPES:
-        raise WireError(f"{what} has a dtype that is not read here")
-    dtype, shape = np.dtype(array.dtype).newbyteorder("<"), tuple(array.shape)
-    try:
-        decoded: Array = np.ndarray(shape, dtype, buffer=array.data)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise WireError(f"{what} cannot be read") from error
-    if decoded.nbytes != len(array.data):
+    data = held[PACKED].data
+    if (held[PACKED].dtype, tuple(held[PACKED].shape)) != ("uint8", (len(data),)):
+        raise WireError(f"{what} is not the bytes that it says")
+    listed, start = _listed(what, data)
+    arrays: dict[str, Array] = {}
+    for name, dtype, shape in listed:
+        try:
+            array: Array = np.ndarray(shape, np.dtype(dtype).newbyteorder("<"), data, start)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise WireError(f"{what} has fewer bytes than its values") from error
+        end = start + array.nbytes
+        start = end + -end % _ALIGNED
+        if any(data[end:start]) or name in arrays:
+            raise WireError(f"{what} has more bytes than its values")
+        arrays[name] = array
+    if start != len(data):
         raise WireError(f"{what} has more bytes than its values")
-    return decoded
+    return arrays
+
+
+#: One array in a header: its name, dtype and shape.
+_Listed = tuple[str, str, tuple[Any, ...]]
+_LENGTH = struct.Struct("<I")
+_ALIGNED = 8
+
+
+def _header(listed: Sequence[_Listed]) -> bytes:
+    """Return the one header that there is of these arrays."""
+    text = json.dumps(listed, separators=(",", ":")).encode()
+    text += b" " * (-(_LENGTH.size + len(text)) % _ALIGNED)
+    return _LENGTH.pack(len(text)) + text
+
+
+def _listed(what: str, data: bytes) -> tuple[list[_Listed], int]:
+    """Return what a header lists, and where it ends. Raises `WireError`."""
+    listed: list[_Listed]
+    try:
+        end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+        listed = [
+            (str(name), str(dtype), tuple(shape))
+            for name, dtype, shape in json.loads(data[_LENGTH.size : end])
+        ]
+        if _header(listed) != data[:end]:  # which no number that is no whole one survives, either
+            raise ValueError("it could have been written otherwise")
+    except (ValueError, TypeError, RecursionError, struct.error) as error:
+        raise WireError(f"{what} has a header that cannot be read") from error
+    if not {dtype for _, dtype, _ in listed} <= set(_DTYPES):
+        raise WireError(f"{what} has a dtype that is not read here")
+    if any(type(size) is not int or size < 0 for _, _, shape in listed for size in shape):
+        raise WireError(f"{what} has a shape that is none")
+    return listed, end
+
+
+def _read_from(header: bytes, arrays: Mapping[str, Array]) -> bytes | None:
+    """Return the bytes that these arrays, with this header, were unpacked from, if they were."""
+    bases: dict[int, object] = {id(each.base): each.base for each in arrays.values()}
+    (base,) = bases.values() if len(bases) == 1 else (None,)
+    if not isinstance(base, bytes) or not base.startswith(header):
+        return None
+    start, offset = np.frombuffer(base, np.uint8).ctypes.data, len(header)
+    for each in arrays.values():
+        if each.ctypes.data != start + offset:
+            return None
+        offset += each.nbytes + -each.nbytes % _ALIGNED
+    return base if offset == len(base) else None
 
 
 def check(schema: Schema, arrays: ArrayRecords, scalars: ScalarRecords) -> None:

@@ -14,13 +14,10 @@ def content_of(
 
     The bytes cannot be changed. What could be, a record, is each message's own.
     """
-    encoded = {
-        record: {name: Array(*wire.encode(value)) for name, value in values.items()}
-        for record, values in arrays.items()
-    }
+    packed = {record: Array(*wire.pack(values)) for record, values in arrays.items()}
     return lambda: RecordDict(
         {
-            **{record: ArrayRecord(values) for record, values in encoded.items()},
+            **{record: ArrayRecord({wire.PACKED: array}) for record, array in packed.items()},
             "position": ConfigRecord({"experience": experience, "round": round_, "run": run}),
         }
     )

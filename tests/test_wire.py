@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,64 +112,122 @@ ARRAYS = hnp.arrays(
 )
 
 
-def encoded(array, **changes):
-    """Return an array as Flower holds it."""
-    values = zip(("dtype", "shape", "stype", "data"), wire.encode(array), strict=True)
-    return SimpleNamespace(**{**dict(values), **changes})
+NAMES = st.text(max_size=5)
+RECORDS = st.dictionaries(NAMES, ARRAYS, max_size=4)
 
 
-@given(array=ARRAYS, transpose=st.booleans())
-def test_an_array_is_decoded_to_the_values_that_were_encoded(array, transpose):
-    array = array.T if transpose else array
-    decoded = wire.decode("a", encoded(array))
-    assert (decoded.shape, decoded.dtype.name) == (array.shape, array.dtype.name)
-    np.testing.assert_array_equal(decoded, array)
+def held(arrays, **changes):
+    """Return a record as Flower holds it."""
+    values = zip(("dtype", "shape", "stype", "data"), wire.pack(arrays), strict=True)
+    return {wire.PACKED: SimpleNamespace(**{**dict(values), **changes})}
 
 
-@given(array=ARRAYS)
-def test_the_bytes_are_those_that_numpy_writes_little_endian(array):
-    written = array.astype(array.dtype.newbyteorder("<")).tobytes()
-    assert wire.encode(array) == (array.dtype.name, array.shape, wire.ENCODING, written)
+@given(arrays=RECORDS, transpose=st.booleans())
+def test_a_record_is_unpacked_to_the_arrays_that_were_packed(arrays, transpose):
+    arrays = {name: each.T if transpose else each for name, each in arrays.items()}
+    unpacked = wire.unpack("r", held(arrays))
+    assert list(unpacked) == list(arrays)
+    for name, array in arrays.items():
+        assert (unpacked[name].shape, unpacked[name].dtype.name) == (array.shape, array.dtype.name)
+        np.testing.assert_array_equal(unpacked[name], array)
+        assert not unpacked[name].flags.writeable
+        assert unpacked[name].ctypes.data % unpacked[name].itemsize == 0
 
 
-@given(array=ARRAYS)
-def test_a_decoded_array_is_read_where_it_lies_cannot_be_changed_and_is_sent_on_as_it_is(array):
-    message = encoded(array)
-    decoded = wire.decode("a", message)
-    assert not decoded.flags.writeable
-    assert wire.encode(decoded)[3] is message.data
+@given(arrays=RECORDS)
+def test_the_values_are_numpys_little_endian_bytes_and_all_else_is_a_header(arrays):
+    dtype, shape, stype, data = wire.pack(arrays)
+    assert (dtype, shape, stype) == ("uint8", (len(data),), wire.ENCODING)
+    written = [each.astype(each.dtype.newbyteorder("<")).tobytes() for each in arrays.values()]
+    assert data.endswith(b"".join(each + bytes(-len(each) % 8) for each in written))
+    header = data[: len(data) - sum(len(each) + -len(each) % 8 for each in written)]
+    assert [name for name, _, _ in json.loads(header[4:])] == list(arrays)
 
 
-@given(array=hnp.arrays(np.float32, st.integers(2, 9)), data=st.data())
-def test_a_part_of_a_decoded_array_is_encoded_alone(array, data):
-    decoded = wire.decode("a", encoded(array))
-    part = data.draw(hnp.basic_indices(array.shape).filter(lambda index: index != ()))
-    chosen = np.atleast_1d(decoded[part])
-    assert wire.encode(chosen)[3] == chosen.tobytes()
+@given(arrays=RECORDS)
+def test_what_was_unpacked_is_packed_as_the_bytes_that_it_was_read_from(arrays):
+    record = held(arrays)
+    unpacked = wire.unpack("r", record)
+    if unpacked:
+        assert wire.pack(unpacked)[3] is record[wire.PACKED].data
+    assert wire.pack(unpacked)[3] == record[wire.PACKED].data
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"stype": "numpy.ndarray"},
-        {"dtype": "float64"},
-        {"dtype": "object"},
-        {"dtype": "int"},
-        {"shape": (4,)},
-        {"shape": (2,)},
-        {"shape": (-3,)},
-        {"shape": (3, -1)},
-        {"shape": (3, 2**62)},
-        {"shape": (0, 2**80)},
-        {"shape": (1.5, 2)},
-        {"shape": ("3",)},
-        {"shape": (1,) * 90 + (3,)},
-        {"data": b"\0" * 13},
-        {"data": b"\0" * 11},
-        {"data": b""},
-    ],
-    ids=str,
-)
-def test_an_array_whose_bytes_are_not_what_it_says_is_refused(changes):
-    with pytest.raises(wire.WireError, match="array 'a'"):
-        wire.decode("a", encoded(np.zeros(3, np.float32), **changes))
+@given(arrays=RECORDS, data=st.data())
+def test_a_part_of_what_was_unpacked_is_packed_alone(arrays, data):
+    unpacked = wire.unpack("r", held(arrays))
+    chosen = {
+        name: unpacked[name] for name in unpacked if data.draw(st.booleans(), label=f"keep {name}")
+    }
+    copies = {name: each.copy() for name, each in chosen.items()}
+    assert wire.pack(chosen)[3] == wire.pack(copies)[3]
+    turned = dict(reversed(unpacked.items()))
+    again = wire.unpack("r", held(turned))
+    for name, array in unpacked.items():
+        np.testing.assert_array_equal(again[name], array)
+
+
+def spelt(listed, values=b"", pad=b" "):
+    """Return bytes with a header that lists whatever is given."""
+    text = (
+        listed if isinstance(listed, bytes) else json.dumps(listed, separators=(",", ":")).encode()
+    )
+    text += pad * (-(4 + len(text)) % 8)
+    return len(text).to_bytes(4, "little") + text + values
+
+
+HOSTILE = {
+    "another encoding": {"stype": "numpy.ndarray"},
+    "another dtype of the whole": {"dtype": "float32"},
+    "another shape of the whole": {"shape": (8,)},
+    "no bytes": {"data": b"", "shape": (0,)},
+    "no header": {"data": bytes(3)},
+    "float64": {"data": spelt([["a", "float64", [1]]], bytes(8))},
+    "objects": {"data": spelt([["a", "object", [1]]], bytes(8))},
+    "no dtype": {"data": spelt([["a", "int", [1]]], bytes(8))},
+    "too few": {"data": spelt([["a", "float32", [4]]], bytes(8))},
+    "too many": {"data": spelt([["a", "float32", [2]]], bytes(16))},
+    "negative": {"data": spelt([["a", "float32", [-2]]], bytes(8))},
+    "a fraction": {"data": spelt([["a", "float32", [1.5]]], bytes(8))},
+    "a text for a size": {"data": spelt([["a", "float32", ["2"]]], bytes(8))},
+    "true for a size": {"data": spelt([["a", "float32", [True]]], bytes(8))},
+    "endless": {"data": spelt([["a", "float32", [3, 2**62]]], bytes(8))},
+    "beyond any size": {"data": spelt([["a", "float32", [2**80]]], bytes(8))},
+    "many axes": {"data": spelt([["a", "float32", [1] * 90]], bytes(8))},
+    "the same name twice": {"data": spelt([["a", "uint8", [1]], ["a", "uint8", [1]]], bytes(16))},
+    "something where nothing is": {"data": spelt([["a", "uint8", [1]]], bytes(7) + b"x")},
+    "blanks in the header": {"data": spelt(b'[["a", "uint8",[1]]]', bytes(8))},
+    "other filling": {"data": spelt(b'[["a","uint8",[1]]]', bytes(8), pad=b"\n")},
+    "a number spelt otherwise": {"data": spelt(b'[["a","uint8",[1e0]]]', bytes(8))},
+    "no list": {"data": spelt({"a": 1})},
+    "deeply nested": {"data": spelt(b"[" * 100_000)},
+    "no JSON": {"data": spelt(b"\xff\xfe")},
+    "no such constant": {"data": spelt(b"[[NaN,NaN,[1]]]", bytes(8))},
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_bytes_that_are_no_record_are_refused(what):
+    changes = HOSTILE[what]
+    if "data" in changes:
+        changes = {"shape": (len(changes["data"]),), **changes}
+    with pytest.raises(wire.WireError, match="record 'r'"):
+        wire.unpack("r", held({"a": np.zeros(3, np.float32)}, **changes))
+
+
+@given(arrays=RECORDS, data=st.data())
+def test_any_bytes_altered_in_a_record_are_refused_or_are_another_record_in_full(arrays, data):
+    packed = bytearray(wire.pack(arrays)[3])
+    at = data.draw(st.integers(0, len(packed) - 1))
+    packed[at] = data.draw(st.integers(0, 255))
+    try:
+        found = wire.unpack("r", held({}, data=bytes(packed), shape=(len(packed),)))
+    except wire.WireError:
+        return
+    assert wire.pack({name: each.copy() for name, each in found.items()})[3] == bytes(packed)
+
+
+def test_a_record_with_another_array_beside_is_refused():
+    both = {**held({}), "x": held({})[wire.PACKED]}
+    with pytest.raises(wire.WireError, match="not encoded"):
+        wire.unpack("r", both)

@@ -68,9 +68,8 @@ class Attackers:
 
     def _replies(self, message: Message, answers: dict[int, Answer]) -> list[Message]:
         node = _node(message)
-        arrays = message.content.array_records["adaptor"]
         scene = Scene(
-            {name: wire.decode(name, each) for name, each in arrays.items()},
+            wire.unpack("adaptor", message.content.array_records["adaptor"]),
             answers[node],
             [answers[each] for each in sorted(answers)],
             self._attack.strength,

@@ -15,7 +15,26 @@ from fedretune.paths import filling
 from fedretune.sites.keys import write_key_pair
 from fedretune.sites.site_file import POLICY, SITE, absolute_backbone, checked_name, load_site
 
-START, UNIT, CLIENTAPP = "start.sh", "fedretune-site.service", "bin/flwr-clientapp"
+START, UNIT = "start.sh", "fedretune-site.service"
+#: What stands before Flower's own commands.
+OWN_COMMANDS = ("bin/flwr-clientapp", "bin/flower-supernode")
+#: What a ClientApp process imports, the bundle's own modules apart.
+WARM_MODULES = (
+    "flwr.supernode.cli.flwr_clientapp",
+    "flwr.clientapp",
+    "pandas",
+    "torch._dynamo",  # which a process's first optimizer imports
+    "safetensors.numpy",
+    "fedretune.adaptors.module",
+    "fedretune.compression",
+    "fedretune.data.manifest",
+    "fedretune.embeddings",
+    "fedretune.evaluation",
+    "fedretune.methods",
+    "fedretune.sites",
+    "fedretune.training",
+    "fedretune.wire",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,10 @@ def _fill(draft: Path, folder: Path, new: NewSite, fingerprint: str) -> None:
     site = load_site(draft)  # which checks the values
     values = {
         "PYTHON": sys.executable,
+        "PYTHON_QUOTED": repr(sys.executable),
+        "FOLDER": repr(str(folder)),
+        "WARM": f"{shlex.quote(sys.executable)} -m fedretune.sites.warm",
+        "MODULES": " ".join(WARM_MODULES),
         "PYTHON_BIN": str(Path(sys.executable).parent),
         "SUPERLINK": shlex.quote(new.superlink),
         "ROOT_CERTIFICATE": shlex.quote(str(folder / new.root_certificate)),
@@ -75,9 +98,9 @@ def _fill(draft: Path, folder: Path, new: NewSite, fingerprint: str) -> None:
         "START": unit_path(folder / START),
         "WRITABLE": unit_path(folder),
     }
-    for name in (START, UNIT, CLIENTAPP):
+    for name in (START, UNIT, *OWN_COMMANDS):
         fill(__package__, Path(name).name, draft / name, values)
-    for name in (START, CLIENTAPP):
+    for name in (START, *OWN_COMMANDS):
         (draft / name).chmod(0o755)
 
 

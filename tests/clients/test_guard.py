@@ -12,9 +12,9 @@ from clients.guard import content_of, guarded
 from clients.site import Site
 from fedretune.adaptors import build, to_arrays
 from fedretune.errors import UserError
-from fedretune.wire import encode
 from scenarios import RunConfig
 from server.simulator import take_identity
+from tests.records import arrays_of, packed
 from tests.worlds import make_world
 
 SECRET = b"patient-0815"
@@ -51,7 +51,7 @@ def test_a_sound_reply_leaves_as_it_is(site):
 
 
 def _images(content):
-    content["images"] = ArrayRecord({"x": Array(*encode(np.zeros((2, 8), np.float32)))})
+    content["images"] = packed({"x": np.zeros((2, 8), np.float32)})
 
 
 def _hidden_bytes(content):
@@ -65,8 +65,8 @@ def _other_header(content):
 
 
 def _numpys_header(content):
-    name, array = next(iter(content["adaptor"].items()))
-    content["adaptor"][name] = Array(np.zeros(array.shape, np.float32))
+    arrays = arrays_of(content, "adaptor")
+    content["adaptor"] = ArrayRecord({name: Array(each) for name, each in arrays.items()})
 
 
 def _text(content):

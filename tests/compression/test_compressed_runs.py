@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from flwr.app import Array
 
 import clients.app
 from fedretune.adaptors import load
 from fedretune.compression import COMPRESSIONS
-from fedretune.wire import decode, encode
+from tests.records import arrays_of, packed
 from tests.run_folders import adaptors, killed_after
 
 
@@ -59,24 +58,24 @@ def test_without_compression_the_adaptor_leaves_and_nothing_is_remembered(synthe
 
 
 def _infinite_scale(update):
-    scales = decode("scales", update["scales"]).copy()
+    scales = update["scales"].copy()
     scales[0] = np.inf
-    update["scales"] = Array(*encode(scales))
+    return {"scales": scales}
 
 
 def _huge_scale(update):
-    scales = decode("scales", update["scales"]).copy()
-    values = np.full(update["values"].shape, 127, np.int8)
-    update["scales"] = Array(*encode(np.full_like(scales, 3e38)))
-    update["values"] = Array(*encode(values))
+    return {
+        "scales": np.full_like(update["scales"], 3e38),
+        "values": np.full_like(update["values"], 127),
+    }
 
 
 def _least_value(update):
-    update["values"] = Array(*encode(np.full(update["values"].shape, -128, np.int8)))
+    return {"values": np.full_like(update["values"], -128)}
 
 
 def _the_adaptor_itself(update):
-    update["adaptor"] = Array(*encode(np.zeros(4, np.float32)))
+    return {"adaptor": np.zeros(4, np.float32)}
 
 
 @pytest.mark.parametrize("spoil", [_infinite_scale, _huge_scale, _least_value, _the_adaptor_itself])
@@ -84,7 +83,8 @@ def test_an_unsound_update_is_left_out_listed_and_ends_nothing(synthetic_run, sp
     def app(message, context):
         reply = clients.app.app(message, context)
         if message.metadata.message_type == "train" and context.node_id == 2:
-            spoil(reply.content["update"])
+            update = arrays_of(reply.content, "update")
+            reply.content["update"] = packed({**update, **spoil(update)})
         return reply
 
     folder, summary = synthetic_run(client_app=app, compression="int8")

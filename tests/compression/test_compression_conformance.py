@@ -50,10 +50,8 @@ def test_what_is_encoded_is_what_the_schema_lists_and_is_read_from_its_bytes(dra
     encoded = compression.encode(update)
     assert spelt(encoded) == compression.tensors()
     keys = ("dtype", "shape", "stype", "data")
-    read = {
-        name: wire.decode(name, SimpleNamespace(**dict(zip(keys, wire.encode(array), strict=True))))
-        for name, array in encoded.items()
-    }
+    packed = SimpleNamespace(**dict(zip(keys, wire.pack(encoded), strict=True)))
+    read = wire.unpack("update", {wire.PACKED: packed})
     schema = wire.train_schema(compression.adaptor, 0, compression)
     metrics = {"experience": 0, "round": 0, "num-examples": 1, "loss": 0.5}
     wire.check(schema, {"update": read}, {"metrics": metrics})

@@ -1,17 +1,17 @@
 """Which updates are too long to be true, and that nobody else's is."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from flwr.app import Array
 from hypothesis import given
 from hypothesis import strategies as st
 
 import clients.app
-from fedretune import wire
 from server.plausible import ALIKE, APART, FEWEST, MAX_LENGTH, Cohort, update_length
+from tests.records import arrays_of, change
 
 BOUND, BATCH = 5.0, 64
 EXAMPLES = st.integers(1, 5000)
@@ -101,6 +101,10 @@ def test_a_length_that_overflows_is_infinite_and_no_warning():
     assert update_length({"w": huge}, {"w": -huge}) == math.inf
 
 
+def _longer(olds, times, name, new):
+    return olds[name] + times * (new - olds[name])
+
+
 def scaling(name, times):
     """Return a client app in which one site's updates are some times as long."""
 
@@ -108,10 +112,9 @@ def scaling(name, times):
         reply = clients.app.app(message, context)
         ours = clients.app.open_site(context).name == name
         if ours and message.metadata.message_type == "train":
-            got = reply.content["adaptor"]
-            for key, array in message.content["adaptor"].items():
-                old, new = wire.decode(key, array), wire.decode(key, got[key])
-                got[key] = Array(*wire.encode(old + np.float32(times) * (new - old)))
+            olds = arrays_of(message.content, "adaptor")
+            longer = partial(_longer, olds, np.float32(times))
+            change(reply.content, "adaptor", longer)
         return reply
 
     return app

@@ -1,5 +1,6 @@
 """Whatever a site answers, it is read without an exception, and only what is sound is used."""
 
+import json
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from server.exchange import UNREADABLE
 from server.handshake import Member
 from server.replies import Reply, read, sort_out
 from server.simulator import take_identity
+from tests.records import packed
 
 SCHEMA = wire.Schema(
     arrays={
@@ -23,6 +25,7 @@ SCHEMA = wire.Schema(
     },
     scalars={"metrics": {"experience": int, "round": int, "num-examples": int, "loss": float}},
 )
+B = np.zeros(2, np.float32)
 POSITION, MEMBER = (1, 2), Member(7, (10, 20), (5, 5))
 METRICS = {"experience": 1, "round": 2, "num-examples": 20, "loss": 0.5}
 
@@ -32,18 +35,14 @@ def identity():
     take_identity()
 
 
-def array(values):
-    return Array(*wire.encode(np.asarray(values)))
-
-
 def sound():
     """Return the content of a sound training reply."""
-    adaptor = {"w": array(np.ones((2, 3), np.float32)), "b": array(np.zeros(2, np.float32))}
-    counts = {"positives": array(np.array([3, 20], np.uint16))}
+    adaptor = packed({"w": np.ones((2, 3), np.float32), "b": B})
+    counts = packed({"positives": np.array([3, 20], np.uint16)})
     return RecordDict(
         {
-            "adaptor": ArrayRecord(adaptor),
-            "counts": ArrayRecord(counts),
+            "adaptor": adaptor,
+            "counts": counts,
             "metrics": MetricRecord(dict(METRICS)),
         }
     )
@@ -121,38 +120,41 @@ def test_each_of_these_lies_is_caught(lie):
     assert reading(content).status == "quarantined"
 
 
-ARRAYS = {
-    "huge shape": Array("float32", (2**40, 2**40), wire.ENCODING, b""),
-    "negative shape": Array("float32", (-2, 3), wire.ENCODING, bytes(24)),
-    "many axes": Array("float32", (1,) * 200, wire.ENCODING, bytes(4)),
-    "empty and endless": Array("float32", (0, 2**62), wire.ENCODING, b""),
-    "too short": Array("float32", (2, 3), wire.ENCODING, bytes(23)),
-    "too long": Array("float32", (2, 3), wire.ENCODING, bytes(25)),
-    "objects": Array("object", (2, 3), wire.ENCODING, bytes(48)),
-    "no dtype": Array("\x00", (2, 3), wire.ENCODING, bytes(24)),
-    "numpy's own": Array(np.ones((2, 3), np.float32)),
-    "pickle": Array("float32", (2, 3), "numpy.pickle", b"cos\nsystem\n(S'true'\ntR."),
+RECORDS = {
+    "a shape that is another": packed({"w": np.ones((3, 2), np.float32), "b": B}),
+    "an axis more": packed({"w": np.ones((1, 2, 3), np.float32), "b": B}),
+    "a dtype that is another": packed({"w": np.ones((2, 3), np.uint16), "b": B}),
+    "not a number": packed({"w": np.full((2, 3), np.nan, np.float32), "b": B}),
+    "one missing": packed({"b": B}),
+    "one more": packed({"w": np.ones((2, 3), np.float32), "b": B, "x": B}),
+    "numpy's own": ArrayRecord({"w": Array(np.ones((2, 3), np.float32)), "b": Array(B)}),
+    "pickle": ArrayRecord({wire.PACKED: Array("uint8", (3,), "numpy.pickle", b"cos")}),
+    "nothing": ArrayRecord(),
 }
 
 
-@pytest.mark.parametrize("kind", ARRAYS)
-def test_each_of_these_arrays_is_caught(kind):
+@pytest.mark.parametrize("kind", RECORDS)
+def test_each_of_these_records_is_caught(kind):
     content = sound()
-    content["adaptor"]["w"] = ARRAYS[kind]
+    content["adaptor"] = RECORDS[kind]
     assert reading(content).status == "quarantined"
 
 
-SHAPES = st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 4), max_size=6).map(tuple)
+SHAPES = st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 4), max_size=6)
 DTYPES = st.sampled_from(["float32", "uint16", "float64", "O", "<f4", "S8", "float32 "]) | st.text()
 
 
 @given(SHAPES, DTYPES, st.binary(max_size=64), st.sampled_from([wire.ENCODING, "numpy.ndarray"]))
-def test_an_array_of_any_header_and_bytes_is_caught_or_as_announced(shape, dtype, data, stype):
+def test_a_record_of_any_header_and_bytes_is_caught_or_as_announced(shape, dtype, data, stype):
+    listed = [["w", dtype, shape], ["b", "float32", [2]]]
+    header = json.dumps(listed, separators=(",", ":")).encode()
+    header += b" " * (-(4 + len(header)) % 8)
+    whole = len(header).to_bytes(4, "little") + header + data
     content = sound()
-    content["adaptor"]["w"] = Array(dtype, shape, stype, data)
+    content["adaptor"] = ArrayRecord({wire.PACKED: Array("uint8", (len(whole),), stype, whole)})
     found = reading(content)
     if isinstance(found, Reply):
-        assert (shape, dtype, len(data)) == ((2, 3), "float32", 24)
+        assert (shape, dtype, len(data)) == ([2, 3], "float32", 32)
         assert np.isfinite(found.arrays["adaptor"]["w"]).all()
     else:
         assert found.status == "quarantined"
@@ -205,7 +207,7 @@ def test_counts_of_more_scores_than_images_are_caught():
     metrics = MetricRecord({"experience": 1, "num-examples": 10})
 
     def answer():
-        held = ArrayRecord({"counts": array(counts)})
+        held = packed({"counts": counts})
         return reading(RecordDict({"histogram": held, "metrics": metrics}), schema, (1, -1))
 
     assert isinstance(answer(), Reply)

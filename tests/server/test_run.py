@@ -6,15 +6,14 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from flwr.app import Array
 from flwr.common.serde import recorddict_to_proto
 
 import clients.app
 import server.stream
 from fedretune.adaptors import load
 from fedretune.errors import UserError
-from fedretune.wire import encode
 from server.folder import TABLES
+from tests.records import arrays_of, change, packed
 from tests.run_folders import FILES, Killed, adaptors, killed_after
 
 
@@ -89,8 +88,7 @@ def spoiling(site: str, spoil):
 
 
 def _nan(content):
-    for name, array in content["adaptor"].items():
-        content["adaptor"][name] = Array(*encode(np.full(array.shape, np.nan, np.float32)))
+    change(content, "adaptor", lambda name, array: np.full_like(array, np.nan))
 
 
 def _weight(content):
@@ -106,11 +104,12 @@ def _stale(content):
 
 
 def _key(content):
-    content["adaptor"]["other"] = Array(*encode(np.zeros(1, np.float32)))
+    more = {**arrays_of(content, "adaptor"), "other": np.zeros(1, np.float32)}
+    content["adaptor"] = packed(more)
 
 
 def _positives(content):
-    content["counts"]["positives"] = Array(np.full(3, 10**9, np.uint32))
+    change(content, "counts", lambda name, array: np.full(3, 10**9, np.uint32))
 
 
 def _empty(content):
@@ -122,8 +121,7 @@ def _negative_loss(content):
 
 
 def _absurd(content):
-    for name, array in content["adaptor"].items():
-        content["adaptor"][name] = Array(*encode(np.full(array.shape, 1e30, np.float32)))
+    change(content, "adaptor", lambda name, array: np.full_like(array, 1e30))
 
 
 SPOILS = [_nan, _weight, _no_weight, _stale, _key, _empty, _positives, _negative_loss, _absurd]

@@ -10,6 +10,7 @@ import fedretune.strategies
 from fedretune.adaptors import load
 from fedretune.errors import UserError
 from fedretune.strategies import Traits
+from fedretune.wire import take_apart
 from server.models import adaptors_of, flatten, state_of, unflatten, with_state
 from server.simulator import InProcessGrid
 from server.strategies import STRATEGIES
@@ -180,9 +181,9 @@ def test_what_a_strategy_sends_goes_down_from_the_second_round_on(synthetic_run,
 
     def app(message, context):
         if message.metadata.message_type == "train" and context.node_id == 1:
-            records = message.content.array_records.items()
+            sent = take_apart(message.content)[0].items()
             down.append(
-                {record: {each.dtype for each in sent.values()} for record, sent in records}
+                {record: {each.dtype.name for each in held.values()} for record, held in sent}
             )
         return clients.app.app(message, context)
 

@@ -5,6 +5,8 @@ umask 077
 export FLWR_HOME="$PWD/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
 export HF_HUB_OFFLINE=1
 export PATH="@PYTHON_BIN@:$PATH"
+# It looks for work once a second unless told otherwise.
+export FLWR_SUPEREXEC_TASK_POLL_INTERVAL="${FLWR_SUPEREXEC_TASK_POLL_INTERVAL:-0.2}"
 exec flower-superlink \
     --ssl-ca-certfile ca.crt --ssl-certfile server.crt --ssl-keyfile server.key \
     --enable-supernode-auth \
