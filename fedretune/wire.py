@@ -189,9 +189,9 @@ def pack(arrays: Mapping[str, Array]) -> tuple[str, tuple[int, ...], str, bytes]
     header = _header([(name, each.dtype.name, each.shape) for name, each in stored.items()])
     data = _read_from(header, stored)
     if data is None:
-        parts = [header]
+        parts: list[Any] = [header]
         for each in stored.values():
-            parts += [each.tobytes(), bytes(-each.nbytes % _ALIGNED)]
+            parts += [each.reshape(-1).view(np.uint8), bytes(-each.nbytes % _ALIGNED)]
         data = b"".join(parts)
     return "uint8", (len(data),), ENCODING, data
 
