@@ -232,7 +232,7 @@ class Federation:
             self.folder.traffic(site, *position, message_type, "up", size)
         found = read(message, schema, position, self.members.get(site))
         if message.has_content():
-            # Flower's records refer to themselves: their bytes would stay until the collector comes.
+            # Flower's records refer to themselves: their bytes would wait for the collector.
             for record in message.content.array_records.values():
                 record.clear()
         return found
