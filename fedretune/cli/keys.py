@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedretune.cli import runs
+from fedretune.cli import options
 from fedretune.cli.app_folder import find_app
 from fedretune.cli.console import console
 from fedretune.errors import UserError
@@ -14,7 +14,7 @@ from fedretune.errors import UserError
 def command(
     words: Annotated[str, typer.Argument(help="Only keys whose name or meaning holds this.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print them to stdout.")] = False,
-    app: runs.AppPath = None,
+    app: options.AppPath = None,
 ) -> None:
     """List every key that `--set KEY=VALUE` takes, with its default and its meaning.
 

@@ -24,6 +24,7 @@ from fedretune.cli import (
     study_attacks,
 )
 from fedretune.cli.console import print_error
+from fedretune.cli.examples import add_examples
 from fedretune.errors import UserError
 
 # Nothing here asks a hub unless a command is told to; set before anything imports open_clip.
@@ -33,6 +34,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Federated continual learning of chest X-ray vision-language models.",
+    epilog="Exit codes: 0 done; 1 a run ended without a result; 2 something that you "
+    "can mend, and the message says how; 128 + n stopped by signal n (Ctrl-C: 130).",
 )
 
 
@@ -73,6 +76,7 @@ app.add_typer(manifest.app, name="manifest", rich_help_panel=DATA)
 app.command("embed", rich_help_panel=DATA)(embed.command)
 app.add_typer(backbones.app, name="backbones", rich_help_panel=DATA)
 app.command("phantoms", rich_help_panel=DATA)(phantoms.command)
+add_examples(app)
 
 
 def main() -> None:

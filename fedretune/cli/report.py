@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from fedretune.cli.app_folder import find_app
 from fedretune.cli.console import console, say
+from fedretune.cli.options import AppPath
 from fedretune.errors import UserError
 from fedretune.report import FILE, write_report
 
@@ -20,9 +21,7 @@ def command(
         Path | None,
         typer.Option("-o", "--output", help=f"The file; default: {FILE} in the run's folder."),
     ] = None,
-    app: Annotated[
-        Path | None, typer.Option("--app", help="Folder of the app, if not here.")
-    ] = None,
+    app: AppPath = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the file's name to stdout.")
     ] = False,
@@ -30,9 +29,6 @@ def command(
     """Make one HTML file of a run, or of several side by side; it opens without a network.
 
     Runs that differ in the seed alone become one line, mean and standard deviation.
-
-    Examples: `fedretune report runs/NAME`, and
-    `fedretune report runs/study-retune/runs/* -o compared.html`.
     """
     paths = [path.expanduser() for path in runs]
     target = (out or _place(paths)).expanduser().absolute()

@@ -15,40 +15,29 @@ from rich.markup import escape
 from fedretune.cli.apart import apart
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
+from fedretune.cli.options import (
+    AppPath,
+    AsJson,
+    Attackers,
+    AttackName,
+    BackboneName,
+    Experiences,
+    ManifestPath,
+    Method,
+    Name,
+    Out,
+    Recipe,
+    Resume,
+    Rounds,
+    ScenarioName,
+    Seed,
+    Setting,
+    Sites,
+    Workers,
+)
 from fedretune.cli.stopping import resume_advice, resume_command, stoppable
 from fedretune.errors import RunFailedError, UserError
 from fedretune.workers import cores
-
-Setting = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the config; repeatable."),
-]
-Sites = Annotated[int | None, typer.Option(help="How many hospitals take part.")]
-ScenarioName = Annotated[str | None, typer.Option("--scenario", help="What arrives when.")]
-Experiences = Annotated[int | None, typer.Option(help="Steps of the stream.")]
-Rounds = Annotated[int | None, typer.Option(help="Rounds of averaging in each experience.")]
-Method = Annotated[str | None, typer.Option(help="How sites learn.")]
-BackboneName = Annotated[
-    str | None, typer.Option("--backbone", help="A name, or local-dir:/absolute/folder.")
-]
-ManifestPath = Annotated[
-    str | None, typer.Option("--manifest", help="A manifest file, or 'phantoms'.")
-]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same bytes.")]
-Out = Annotated[str | None, typer.Option(help="Folder that holds the run folders.")]
-Name = Annotated[str | None, typer.Option(help="Name of the run folder (default: the time).")]
-Resume = Annotated[bool | None, typer.Option("--resume", help="Go on with the run --name.")]
-Recipe = Annotated[str | None, typer.Option(help="A file of scenarios/recipes, by name.")]
-Workers = Annotated[
-    int | None, typer.Option(help="Processes that play the sites; 0: one a core. Same bytes.")
-]
-AttackName = Annotated[
-    str | None, typer.Option("--attack", help="What attackers do; `simulate` alone.")
-]
-Attackers = Annotated[int | None, typer.Option(help="How many of the sites attack.")]
-AppPath = Annotated[Path | None, typer.Option("--app", help="Folder of the app, if not here.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")]
-
 
 #: The options that are keys of the config.
 KEYS = [

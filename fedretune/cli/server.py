@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fedretune.cli import runs
+from fedretune.cli import options, runs
 from fedretune.cli.console import say
 
 app = typer.Typer(no_args_is_help=True, help="Run a federation across hospitals.")
@@ -66,26 +66,26 @@ def sites(folder: Folder) -> None:
 @app.command("run")
 def run(
     folder: Folder,
-    sites: runs.Sites = None,
-    scenario: runs.ScenarioName = None,
-    experiences: runs.Experiences = None,
-    rounds: runs.Rounds = None,
-    method: runs.Method = None,
-    seed: runs.Seed = None,
-    out: runs.Out = None,
-    name: runs.Name = None,
-    resume: runs.Resume = None,
-    recipe: runs.Recipe = None,
-    settings: runs.Setting = None,
-    app: runs.AppPath = None,
-    as_json: runs.AsJson = False,
+    sites: options.Sites = None,
+    scenario: options.ScenarioName = None,
+    experiences: options.Experiences = None,
+    rounds: options.Rounds = None,
+    method: options.Method = None,
+    seed: options.Seed = None,
+    out: options.Out = None,
+    name: options.Name = None,
+    resume: options.Resume = None,
+    recipe: options.Recipe = None,
+    settings: options.Setting = None,
+    app: options.AppPath = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run a federation of the hospitals that are connected; the run folder is on this machine."""
     given = locals()
     from fedretune.cli.superlink import engine_of
     from fedretune.superlink import open_server
 
-    options = {key: given[key] for key in runs.KEYS if given.get(key) is not None}
-    result = runs.start(engine_of(open_server(folder)), options, settings or [], app)
+    chosen = {key: given[key] for key in runs.KEYS if given.get(key) is not None}
+    result = runs.start(engine_of(open_server(folder)), chosen, settings or [], app)
     if as_json:
         typer.echo(json.dumps(result))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from fedretune.cli import runs
+from fedretune.cli import options, runs
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
 from fedretune.cli.stopping import stoppable
@@ -51,19 +51,19 @@ def retune(
         str, typer.Option(help="What becomes of withheld labels: names with commas.")
     ] = ",".join(CONVENTIONS),
     seeds: Annotated[str | None, typer.Option(help="Numbers with commas; default: 1,2,3.")] = None,
-    manifest: runs.ManifestPath = None,
-    backbone: runs.BackboneName = None,
-    sites: runs.Sites = None,
-    experiences: runs.Experiences = None,
-    rounds: runs.Rounds = None,
-    recipe: runs.Recipe = None,
-    settings: runs.Setting = None,
+    manifest: options.ManifestPath = None,
+    backbone: options.BackboneName = None,
+    sites: options.Sites = None,
+    experiences: options.Experiences = None,
+    rounds: options.Rounds = None,
+    recipe: options.Recipe = None,
+    settings: options.Setting = None,
     out: Annotated[Path, typer.Option(help="The study's folder.")] = Path("runs/study-retune"),
     quick: Annotated[
         bool, typer.Option("--quick", help="Two seeds, and as little of everything as will do.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one a core.")] = 0,
-    app: runs.AppPath = None,
+    app: options.AppPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table to stdout.")] = False,
 ) -> None:
     """Run RE-tune, its remedies and what they are compared with, over scenarios and seeds.

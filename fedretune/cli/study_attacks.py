@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from fedretune.cli import runs
+from fedretune.cli import options, runs
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
 from fedretune.cli.stopping import stoppable
@@ -37,18 +37,18 @@ def command(
         str | None, typer.Option(help="How many, numbers with commas; default: 0,1,2,3,4.")
     ] = None,
     seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "1",
-    manifest: runs.ManifestPath = None,
-    backbone: runs.BackboneName = None,
-    sites: runs.Sites = None,
-    experiences: runs.Experiences = None,
-    rounds: runs.Rounds = None,
-    settings: runs.Setting = None,
+    manifest: options.ManifestPath = None,
+    backbone: options.BackboneName = None,
+    sites: options.Sites = None,
+    experiences: options.Experiences = None,
+    rounds: options.Rounds = None,
+    settings: options.Setting = None,
     out: Annotated[Path, typer.Option(help="The study's folder.")] = Path("runs/study-attacks"),
     quick: Annotated[
         bool, typer.Option("--quick", help="Two strategies, 0 and 2 attackers, shorter runs.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one a core.")] = 0,
-    app: runs.AppPath = None,
+    app: options.AppPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table to stdout.")] = False,
 ) -> None:
     """Run every attack against every strategy, and see what is caught and what is lost.
