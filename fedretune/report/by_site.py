@@ -32,7 +32,7 @@ def section(numbers: Numbers) -> Section:
 
 def _table(numbers: Numbers, names: list[str]) -> Table:
     run = numbers.run
-    joined = {event.get("site"): event for event in run.of("joined")}
+    joined = {event["site"]: event for event in run.of("joined")}
     trained = Counter(run.sites.loc[run.sites["status"] == "trained", "site"])
     refused = Counter(numbers.left_out.loc[numbers.left_out["status"] == "refused", "site"])
     left_out = Counter(numbers.left_out["site"])
@@ -53,8 +53,8 @@ def _table(numbers: Numbers, names: list[str]) -> Table:
 
 
 def _images(event: Any, split: str) -> int | None:
-    counts = event.get(split)
-    return sum(counts) if isinstance(counts, list) and counts else None
+    counts = [each for each in event.get(split, []) if isinstance(each, int)]
+    return sum(counts) if counts else None
 
 
 def _share(numbers: Numbers, name: str) -> float:

@@ -11,7 +11,7 @@ from fedretune.report.numbers import Numbers, figure
 from fedretune.report.plots.heat_map import HeatMap
 from fedretune.report.plots.lines import KINDS, MANY, LinePlot, Series
 from fedretune.report.run import Run
-from fedretune.report.single import privacy, warnings
+from fedretune.report.single import TOLD, few, warnings
 from fedretune.report.site_figures import Evaluation
 
 #: Groups on the first screen.
@@ -44,7 +44,7 @@ def compare(runs: Sequence[Run]) -> Report:
 def _subtitle(groups: Sequence[Group]) -> str:
     keys = differing(groups)
     seeds = f"{len(groups)} configs" if len(groups) > 1 else f"seeds {groups[0].seeds()}"
-    return f"{seeds}, which differ in {', '.join(keys)}" if keys else f"one config, {seeds}"
+    return f"{seeds}, which differ in {few(keys)}" if keys else f"one config, {seeds}"
 
 
 def _verdict(groups: Sequence[Group]) -> str:
@@ -96,7 +96,8 @@ def _of_joint(all_: Sequence[Numbers]) -> Callable[[Numbers], float]:
 
 
 def _epsilon(numbers: Numbers) -> float:
-    return next((float(each.value) for each in privacy(numbers.run.summary)), math.nan)
+    epsilon = numbers.run.summary.get("epsilon")
+    return float(epsilon) if isinstance(epsilon, int | float) else math.nan
 
 
 def _side_by_side(groups: Sequence[Group]) -> Section:
@@ -215,10 +216,11 @@ def _runs(groups: Sequence[Group]) -> Section:
         for numbers in each.runs:
             seed = numbers.run.config.get("seed")
             row = (numbers.run.name, each.label, seed, numbers.run.status, numbers.final)
-            rows.append((*row, numbers.retention.forgetting, len(numbers.left_out)))
+            notes = " ".join(warnings(numbers))
+            rows.append((*row, numbers.retention.forgetting, len(numbers.left_out), notes))
     columns = [Column("run"), Column("config"), Column("seed", "d"), Column("status")]
     columns += [Column("final AUROC", ".4f"), Column("forgetting", ".4f")]
-    columns += [Column("replies left out", ",d")]
+    columns += [Column("replies left out", ",d"), Column("to know first")]
     told = "fedretune report RUN makes a report of one of them, with its sites, curves and traffic."
     return Section(
         "runs", "Each run", [told], tables=[Table("runs-table", "Runs", Data(columns, rows))]
@@ -265,6 +267,10 @@ def _tested(numbers: Numbers) -> tuple[tuple[str, int, int], ...]:
 
 
 def _of_each(all_: Sequence[Numbers]) -> Iterator[str]:
-    for numbers in all_:
-        for warning in warnings(numbers):
-            yield f"{numbers.run.name}: {warning}"
+    """Yield the runs' own warnings; of many, how many runs have any, as `_runs` has them all."""
+    told = [f"{each.run.name}: {text}" for each in all_ for text in warnings(each)]
+    if len(told) <= TOLD:
+        yield from told
+    else:
+        names = [each.run.name for each in all_ if any(warnings(each))]
+        yield f"There is something to know first of {few(names)}: see Each run."

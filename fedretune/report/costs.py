@@ -68,12 +68,12 @@ def _seconds(numbers: Numbers) -> Iterator[tuple[int, int, float]]:
     """Yield each round's experience and number, from 1, and its seconds."""
     before = None
     for event in numbers.run.events:
-        time = event.get("time")
-        if event["event"] not in BEFORE_A_ROUND or not isinstance(time, int | float):
+        if event["event"] not in BEFORE_A_ROUND:
             continue
-        if event["event"] == "round" and before is not None and "round" in event:
-            yield int(event["experience"]) + 1, int(event["round"]) + 1, max(time - before, 0.0)
-        before = time
+        if event["event"] == "round" and before is not None:
+            seconds = max(event["time"] - before, 0.0)
+            yield event["experience"] + 1, event["round"] + 1, seconds
+        before = event["time"]
 
 
 def _time(numbers: Numbers, rows: list[tuple[int, int, float]]) -> Section:

@@ -123,13 +123,10 @@ def _matrix(numbers: Numbers) -> Figure | None:
 
 
 def _loss(numbers: Numbers) -> Figure | None:
-    rounds: dict[Any, Any] = {
-        (event.get("experience"), event.get("round")): event for event in numbers.run.of("round")
-    }
-    rows: list[tuple[Any, ...]] = [
-        (each[0] + 1, each[1] + 1, float(event["loss"]), event.get("sites"), event.get("asked"))
-        for each, event in sorted(rounds.items())
-        if isinstance(event.get("loss"), int | float)
+    rounds = {(event["experience"], event["round"]): event for event in numbers.run.of("round")}
+    rows = [
+        (e + 1, r + 1, float(event["loss"]), event["sites"], event["asked"])
+        for (e, r), event in sorted(rounds.items())
     ]
     if not rows:
         return None

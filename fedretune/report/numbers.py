@@ -30,10 +30,7 @@ class Numbers:
 
     def table_by(self, rule: str) -> Frame:
         """Return the table under a scoring rule: a row an evaluation, in order."""
-        rows = self.run.auroc[self.run.auroc["scoring"] == rule]
-        keys = ["model", "after_experience", "experience"]
-        means: Frame = rows.groupby(keys, sort=False)["auroc"].mean()
-        return means.unstack("experience")
+        return _by_evaluation(self.run.auroc, rule, "experience")
 
     @cached_property
     def findings(self) -> Frame:
@@ -42,11 +39,8 @@ class Numbers:
 
     def findings_by(self, rule: str) -> Frame:
         """Return each finding's AUROC on all experiences' images, under a scoring rule."""
-        rows = self.run.findings[self.run.findings["scoring"] == rule]
-        keys = ["model", "after_experience", "finding"]
-        table: Frame = rows.groupby(keys, sort=False)["auroc"].mean().unstack("finding")
-        known = [name for name in self.run.finding_names if name in table]
-        return table[known]
+        table = _by_evaluation(self.run.findings, rule, "finding")
+        return table[[name for name in self.run.finding_names if name in table]]
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -138,15 +132,15 @@ class Numbers:
     def seconds(self) -> float:
         """Seconds spent so far; NaN where the run has told none."""
         told = [self.run.summary.get("wall_seconds")]
-        told += [event.get("seconds") for event in self.run.of("round")[-1:]]
+        told += [event["seconds"] for event in self.run.of("round")[-1:]]
         return next((float(each) for each in told if isinstance(each, int | float)), math.nan)
 
     @property
     def rounds(self) -> tuple[int, int]:
         """How many rounds are done, and of how many; 0 where that is not known."""
-        done = {(event.get("experience"), event.get("round")) for event in self.run.of("round")}
+        done = {(event["experience"], event["round"]) for event in self.run.of("round")}
         starts = self.run.of("start")
-        all_ = int(starts[-1]["experiences"]) * int(starts[-1]["rounds"]) if starts else 0
+        all_ = starts[-1]["experiences"] * starts[-1]["rounds"] if starts else 0
         return len(done), all_
 
     @property
@@ -158,6 +152,14 @@ class Numbers:
         """Return the names of the sites that ever took part, by their names."""
         known = self.run.sites[self.run.sites["status"].isin(IN_ORDER)]["site"]
         return natural(set(known) | set(self.run.by_site.macro()))
+
+
+def _by_evaluation(rows: Frame, rule: str, by: str) -> Frame:
+    """Return the mean AUROC ``[evaluations, by]`` under a scoring rule, in the file's order."""
+    keys = ["model", "after_experience"]
+    rows = rows[rows["scoring"] == rule]
+    order = list(rows[keys].drop_duplicates().itertuples(index=False, name=None))
+    return rows.groupby([*keys, by])["auroc"].mean().unstack(by).reindex(order)
 
 
 def natural(names: Iterable[str]) -> list[str]:

@@ -76,7 +76,7 @@ class Run:
     @cached_property
     def finding_names(self) -> list[str]:
         """The findings in their order; empty before the sites have told them."""
-        return [str(each) for each in self.about.get("data", {}).get("findings", [])]
+        return [str(each) for each in _findings(self.about)]
 
     @property
     def status(self) -> str:
@@ -98,7 +98,7 @@ def read_run(path: Path) -> Run:
     """
     about = _about(path)
     broken: Counter[str] = Counter()
-    count = len(about.get("data", {}).get("findings", []))
+    count = len(_findings(about))
     histograms = {model: read_histograms(path, model, count) for model in (FROZEN, ADAPTED)}
     auroc, by_site = _auroc(path / "auroc.csv", broken)
     return Run(
@@ -135,9 +135,14 @@ def _about(path: Path) -> dict[str, Any]:
         about = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise UserError(f"{path / 'config.toml'} cannot be read: {error}.") from error
-    if not isinstance(about.get("config"), dict) or not isinstance(about.get("data", {}), dict):
+    whole = all(isinstance(each, dict) for each in about.values())
+    if not whole or "config" not in about or not isinstance(_findings(about), list):
         raise UserError(f"{path / 'config.toml'} is not a run's: it has no table [config].")
     return about
+
+
+def _findings(about: Mapping[str, Any]) -> Any:
+    return about.get("data", {}).get("findings", [])
 
 
 def _summary(file: Path, broken: Counter[str]) -> dict[str, Any]:

@@ -129,11 +129,11 @@ def warnings(numbers: Numbers) -> Iterator[str]:
     yield from _undefined(numbers)
     if left_out := sorted(set(numbers.left_out["site"])):
         yield (
-            f"Not all sites took part throughout ({_few(left_out)}): see Sites for how often and "
+            f"Not all sites took part throughout ({few(left_out)}): see Sites for how often and "
             "why."
         )
-    if cells := run.summary.get("suppressed_cells"):
-        yield f"Small counts were sent as 0 by {_few(sorted(cells))}: pooled figures lack them."
+    if isinstance(cells := run.summary.get("suppressed_cells"), dict) and cells:
+        yield f"Small counts were sent as 0 by {few(sorted(cells))}: pooled figures lack them."
 
 
 def _undefined(numbers: Numbers) -> Iterator[str]:
@@ -142,9 +142,10 @@ def _undefined(numbers: Numbers) -> Iterator[str]:
     section = about.undefined(numbers)
     if section.tables:
         names = list(dict.fromkeys(str(row[0]) for row in section.tables[0].data.rows))
-        yield f"No AUROC in one experience or more, and left out of its mean: {_few(names)}."
+        yield f"No AUROC in one experience or more, and left out of its mean: {few(names)}."
 
 
-def _few(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
     more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
     return ", ".join(names[:TOLD]) + more

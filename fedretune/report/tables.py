@@ -98,19 +98,48 @@ def read_table(
     return pd.DataFrame(list(read_rows(path, columns, broken, keep)), columns=list(columns))
 
 
+#: What an event of a kind that a report reads must tell, and of what type.
+NUMBER = (int, float)
+EVENTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "joined": {"site": str, "train": list, "test": list},
+    "start": {"experiences": int, "rounds": int, "time": NUMBER},
+    "round": {
+        "experience": int,
+        "round": int,
+        "sites": int,
+        "asked": int,
+        "loss": NUMBER,
+        "seconds": NUMBER,
+        "time": NUMBER,
+    },
+    "evaluation": {"time": NUMBER},
+}
+
+
 def read_events(path: Path, broken: Counter[str]) -> list[dict[str, Any]]:
-    """Return the events of ``metrics.jsonl``; `broken` counts the lines that are left out."""
+    """Return the events of ``metrics.jsonl``.
+
+    `broken` counts the lines that are left out: no JSON, no event, or one that lacks what `EVENTS`
+    says of its kind.
+    """
     events = []
     for line in _lines(path, skip=0):
         try:
             event = json.loads(line or "")
         except (ValueError, RecursionError):
             event = None
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
+        if _is_event(event):
             events.append(event)
         else:
             broken[path.name] += 1
     return events
+
+
+def _is_event(event: Any) -> bool:
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return False
+    fields = EVENTS.get(event["event"], {})
+    return all(isinstance(event.get(name), kind) for name, kind in fields.items())
 
 
 def _lines(path: Path, skip: int) -> Iterator[str | None]:

@@ -229,6 +229,16 @@ def test_runs_of_other_findings_are_explained_and_compared_one_by_one(tmp_path):
     assert all(names["Mass"])
 
 
+def test_what_is_to_know_of_many_runs_does_not_bury_the_answer(tmp_path):
+    made = [make_run(tmp_path, f"r{seed}", seed=seed, finished=False) for seed in range(1, 9)]
+    page = Page(render(compare([read_run(path) for path in made])))
+    items = sum(tag == "li" for tag, _ in page.tags)
+    assert items < 10
+    assert "something to know first of r1, r2, r3, r4, r5, r6 and 2 more" in page.said()
+    rows = list(csv.DictReader(io.StringIO(page.links("text/csv")["runs-table.csv"])))
+    assert all("1 of 2 rounds are done" in row["to know first"] for row in rows)
+
+
 def test_no_cell_of_a_csv_is_a_formula():
     data = Data([Column("=1+1"), Column("x", ".3f")], [("@SUM(A1)", -0.5), ("a", float("nan"))])
     assert data.csv() == "'=1+1,x\n'@SUM(A1),-0.5\na,\n"

@@ -1,5 +1,6 @@
 """A run folder is read as far as it is sound, and what is not is counted."""
 
+import json
 import math
 from collections import Counter
 
@@ -69,11 +70,25 @@ def test_a_figure_is_finite_or_empty():
 
 def test_events_are_read_past_a_broken_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"event": "start"}\n{"event": \n[1]\n{"time": 1}\n{"event": "end"}\n{"event')
+    lines = ['{"event": "new"}', '{"event": ', "[1]", '{"time": 1}', '{"event": "end"}', '{"event']
+    path.write_text("\n".join(lines))
     broken = Counter()
     events = tables.read_events(path, broken)
-    assert [event["event"] for event in events] == ["start", "end"]
+    assert [event["event"] for event in events] == ["new", "end"]
     assert broken["metrics.jsonl"] == 4
+
+
+@given(st.sampled_from(sorted(tables.EVENTS)), st.data())
+def test_an_event_that_lacks_what_its_kind_tells_is_broken(tmp_path_factory, kind, data):
+    values = {int: 1, str: "a", list: [1], tables.NUMBER: 0.5}
+    event = {name: values[type_] for name, type_ in tables.EVENTS[kind].items()}
+    name = data.draw(st.sampled_from(sorted(event)))
+    path = tmp_path_factory.mktemp("events") / "metrics.jsonl"
+    whole, odd = {"event": kind, **event}, {"event": kind, **event, name: None}
+    path.write_text(f"{json.dumps(whole)}\n{json.dumps(odd)}\n")
+    broken = Counter()
+    assert tables.read_events(path, broken) == [whole]
+    assert broken["metrics.jsonl"] == 1
 
 
 def test_a_run_is_read_whole(tmp_path):
@@ -95,7 +110,9 @@ def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path, made):
         read_run(path)
 
 
-@pytest.mark.parametrize("text", ["[config", "a = 1\n", "config = 1\n", "[config]\n[[data]]\n"])
+@pytest.mark.parametrize(
+    "text", ["[config", "a = 1\n", "config = 1\n", "[config]\n[[data]]\n", "a = 1\n[config]\n"]
+)
 def test_a_config_that_is_none_is_refused_by_name(tmp_path, text):
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(UserError, match=r"config\.toml"):

@@ -34,7 +34,7 @@ class HeatMap:
 
 
 def draw_cells(svg: Xml.Element, plot: HeatMap) -> tuple[int, int]:
-    """Draw a heat map; its cells grow so that it is as wide as a plot, or wider with many."""
+    """Draw a heat map, at least as wide as a plot of lines; return the width and the height."""
     labels = [shortened(row, 24) for row in plot.rows]
     left = 12 + max(map(len, labels), default=0) * CHARACTER
     few = len(plot.columns) <= FEW

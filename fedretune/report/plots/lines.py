@@ -61,7 +61,7 @@ class LinePlot:
     series : sequence of Series
     x_range, y_range : (low, high) | None (default: None)
         None: as far as the points go.
-    ticks : mapping-like sequence of (x, text)
+    ticks : sequence of (x, text)
         Labels of the x axis; empty: round numbers.
     markers : bool (default: True)
         Whether each point has one.
@@ -92,6 +92,7 @@ class _Frame:
 
 
 def draw_lines(svg: Xml.Element, plot: LinePlot) -> tuple[int, int]:
+    """Draw the axes, the lines and below them the legend; return the width and the height."""
     frame = _Frame(plot.x_range or _range(plot, 0, 0.0), plot.y_range or _range(plot, 1, 0.08), svg)
     _draw_axes(frame, plot)
     ordered = sorted(plot.series, key=lambda each: each.kind)  # the thin ones below
