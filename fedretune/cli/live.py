@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedretune.cli.console import say
 from fedretune.cli.ending import closing_lines, figure, final_table, in_words, size
+from fedretune.tracking import rounds_done
 
 #: Seconds between two looks at the run folder.
 POLL = 0.2
@@ -140,21 +141,16 @@ class RunView:
         return f"{where}  round {event['round'] + 1}/{self._rounds}"
 
 
-def rounds_done(step: int, rounds: int) -> int:
-    """Return how many rounds are among a run's first `step` steps.
-
-    Two evaluations come first; then each experience has its rounds and one evaluation.
-    """
-    experience, round_ = divmod(max(step - 2, 0), rounds + 1)
-    return experience * rounds + round_
-
-
 @contextmanager
-def following(path: Path, view: RunView) -> Iterator[None]:
-    """Show each line that is appended to `path` while the block runs, and the rest at its end."""
+def following(path: Path, view: RunView, *listeners: Callable[[Event], None]) -> Iterator[None]:
+    """Show each line that is appended to `path` while the block runs, and the rest at its end.
+
+    Every event goes to the `listeners`, too.
+    """
     stop = threading.Event()
+    tell = (view.show, *listeners)
     began = time.time() - 0.001  # times in the file are rounded to milliseconds
-    thread = threading.Thread(target=_follow, args=(path, view, stop, began), daemon=True)
+    thread = threading.Thread(target=_follow, args=(path, tell, stop, began), daemon=True)
     with view.bar:
         thread.start()
         try:
@@ -164,7 +160,9 @@ def following(path: Path, view: RunView) -> Iterator[None]:
             thread.join()
 
 
-def _follow(path: Path, view: RunView, stop: threading.Event, began: float) -> None:
+def _follow(
+    path: Path, tell: Sequence[Callable[[Event], None]], stop: threading.Event, began: float
+) -> None:
     """Show events from `began` on. Until one is there, the file's beginning is read anew.
 
     A resumed run first cuts the file back to its last checkpoint; what it has written since it
@@ -179,7 +177,8 @@ def _follow(path: Path, view: RunView, stop: threading.Event, began: float) -> N
         if new:
             position += sum(map(len, lines))
         for event in new:
-            view.show(event)
+            for each in tell:
+                each(event)
         if last:
             return
 

@@ -60,5 +60,9 @@ AttackName = Annotated[
     _option("What attackers do.", STAGED, "--attack", autocompletion=completion.attacks),
 ]
 Attackers = Annotated[int | None, _option("How many of the sites attack.", STAGED)]
+Track = Annotated[
+    list[str] | None,
+    _option("Tell it to a tracker, too: tensorboard or mlflow; repeatable.", WHERE, "--track"),
+]
 AppPath = Annotated[Path | None, _option("Folder of the app, if not here.", WHERE, "--app")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json to stdout.")]

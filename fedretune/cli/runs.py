@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from fedretune.cli.options import (
     Seed,
     Setting,
     Sites,
+    Track,
     Workers,
 )
 from fedretune.cli.stopping import resume_advice, resume_command, stoppable
@@ -80,18 +81,28 @@ class Engine:
 
 
 def start(
-    engine: Engine, options: dict[str, Any], settings: list[str], app: Path | None
+    engine: Engine,
+    options: dict[str, Any],
+    settings: list[str],
+    app: Path | None,
+    track: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Check everything, encode the images, run, and show the result; return it."""
     from fedretune.cli.live import RunView, following
+    from fedretune.tracking import Tracking, trackers_of
 
-    folder = find_app(app)
+    folder, trackers = find_app(app), trackers_of(track)
     with stoppable(lambda: "What is encoded is kept: the same command goes on from there."):
         config = _prepare(engine, folder, {**options, **parse_settings(settings)})
     path = Path(config["out"]) / config["name"]
-    command = resume_command(engine.command, options, settings, config["name"], app)
+    command = resume_command(engine.command, options, settings, config["name"], app, track)
+    tracking = Tracking(trackers, path, config, lambda text: say(f"[yellow]{escape(text)}[/]"))
     view = RunView(console)
-    with stoppable(lambda: resume_advice(path, command)), following(path / "metrics.jsonl", view):
+    with (
+        stoppable(lambda: resume_advice(path, command)),
+        tracking,
+        following(path / "metrics.jsonl", view, tracking),
+    ):
         try:
             execute(engine, folder, config)
         except RunFailedError as error:
@@ -140,12 +151,13 @@ def _command(engine: Engine, summary: str) -> Callable[..., None]:
         attack: AttackName = None,
         attackers: Attackers = None,
         settings: Setting = None,
+        track: Track = None,
         app: AppPath = None,
         as_json: AsJson = False,
     ) -> None:
         given = locals()
         options = {key: given[key] for key in KEYS if given[key] is not None}
-        result = start(engine, options, settings or [], app)
+        result = start(engine, options, settings or [], app, track or ())
         if as_json:
             typer.echo(json.dumps(result))
 

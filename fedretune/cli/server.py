@@ -77,6 +77,7 @@ def run(
     resume: options.Resume = None,
     recipe: options.Recipe = None,
     settings: options.Setting = None,
+    track: options.Track = None,
     app: options.AppPath = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -86,6 +87,6 @@ def run(
     from fedretune.superlink import open_server
 
     chosen = {key: given[key] for key in runs.KEYS if given.get(key) is not None}
-    result = runs.start(engine_of(open_server(folder)), chosen, settings or [], app)
+    result = runs.start(engine_of(open_server(folder)), chosen, settings or [], app, track or ())
     if as_json:
         typer.echo(json.dumps(result))

@@ -2,7 +2,7 @@
 
 import shlex
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -61,7 +61,12 @@ def resume_advice(path: Path, command: str) -> str:
 
 
 def resume_command(
-    engine: str, options: Mapping[str, object], settings: list[str], name: str, app: Path | None
+    engine: str,
+    options: Mapping[str, object],
+    settings: list[str],
+    name: str,
+    app: Path | None,
+    track: Sequence[str] = (),
 ) -> str:
     """Return the shell command that resumes the run `name` with the same options.
 
@@ -71,6 +76,7 @@ def resume_command(
     for key, value in {**options, "name": name, "app": app}.items():
         if key != "resume" and value is not None:
             words += [f"--{key}", str(value)]
-    for setting in settings:
-        words += ["--set", setting]
+    for option, values in (("--set", settings), ("--track", track)):
+        for value in values:
+            words += [option, value]
     return shlex.join([*words, "--resume"])

@@ -12,7 +12,8 @@ from rich.console import Console
 from fedretune.cli.bars import bar
 from fedretune.cli.console import say
 from fedretune.cli.ending import final_table
-from fedretune.cli.live import RunView, following, rounds_done
+from fedretune.cli.live import RunView, following
+from fedretune.tracking import rounds_done
 from server.steps import steps
 
 

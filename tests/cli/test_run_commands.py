@@ -162,3 +162,16 @@ def test_without_a_manifest_phantoms_are_drawn_once_and_it_is_said(
     again = fedretune("simulate", *options, "--name", "again")
     assert "once:" not in again.err
     assert adaptors(out / "it") == adaptors(out / "again")
+
+
+def test_a_tracker_that_is_none_is_refused_before_anything_else(refused, tiny, out):
+    options = tiny.options(out)
+    assert "Allowed: mlflow, tensorboard" in refused("simulate", *options, "--track", "wandb")
+
+
+def test_a_run_is_told_to_tensorboard_where_that_is_asked_for(fedretune, tiny, out):
+    pytest.importorskip("tensorboard")
+    result = fedretune("simulate", *tiny.options(out), "--track", "tensorboard")
+    assert result.code == 0, result.err
+    assert "told no more" not in result.err
+    assert list((out / "it" / "tensorboard").glob("events.*"))
