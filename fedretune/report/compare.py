@@ -63,9 +63,11 @@ def _verdict(groups: Sequence[Group]) -> str:
 
 def _answers(groups: Sequence[Group]) -> Iterator[Answer]:
     base = groups[0].mean(_final)
+    of_joint = _of_joint([numbers for each in groups for numbers in each.runs])
     for number, each in enumerate(groups[:FIRST]):
-        change = each.mean(_final) - base
+        change, share = each.mean(_final) - base, each.mean(of_joint)
         note = "final AUROC" if number == 0 or math.isnan(change) else f"{change:+.3f}"
+        note += "" if math.isnan(share) else f", {share:.1%} of joint"
         yield Answer(each.label, _spread(each, _final), note)
 
 

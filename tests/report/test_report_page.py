@@ -216,7 +216,8 @@ def test_several_runs_are_side_by_side_with_differences_and_deviations(tmp_path)
     difference = float(second["final AUROC"]) - float(first["final AUROC"])
     assert float(second["difference"]) == pytest.approx(difference, abs=2e-6)
     assert float(second["share of joint"]) == 1
-    assert "retune" in page.said()
+    assert "final AUROC, " in page.said()
+    assert f"{difference:+.3f}, 100.0% of joint" in page.said()
 
 
 def test_runs_of_other_findings_are_explained_and_compared_one_by_one(tmp_path):
