@@ -49,8 +49,9 @@ def train_ahead(messages: Sequence[tuple[Message, Context]]) -> None:
 
 def wanted(config: RunConfig) -> bool:
     """Return whether a simulation of this config trains its sites together."""
-    return config.batched == "always" or (
-        config.batched == "auto" and device_of(config).type == "cuda"
+    return not config.privacy.on and (
+        config.batched == "always"
+        or (config.batched == "auto" and device_of(config).type == "cuda")
     )
 
 

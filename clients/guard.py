@@ -73,6 +73,7 @@ def _schema(message_type: str, site: Site) -> wire.Schema:
             world.config.counted(findings),
             world.config.compression_of(world.adaptor),
             world.config.site_part().adds(world.adaptor),
+            world.config.privacy.on,
         ),
         "evaluate.coarse": wire.coarse_schema(findings),
         "evaluate.histograms": wire.histogram_schema(experiences, findings, BINS),

@@ -16,6 +16,7 @@ from clients.site import Site
 from clients.world import World, world_of
 from fedretune.data.manifest import load_manifest
 from fedretune.errors import UserError
+from fedretune.privacy.ledger import PrivacyLedger
 from fedretune.prompts import prompt_set_names
 from fedretune.sites import SiteFile, load_site
 from scenarios import RunConfig
@@ -35,7 +36,7 @@ def open_real_site(config: RunConfig, path: Path) -> Site:
     site = load_site(path)
     try:
         _check_possible(config)
-        rules = Rules(site.read_policy(), site.ledger)
+        rules = Rules(site.read_policy(), site.ledger, PrivacyLedger(site.memory / "privacy.csv"))
         return Site(site.name, _open(config, site), rules)
     except UserError as error:
         raise UserError(f"{site.name}: {error}", public=f"{site.name}: {error.public}") from error

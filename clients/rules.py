@@ -15,6 +15,8 @@ from clients.world import World
 from fedretune import wire
 from fedretune.adaptors import AdaptorSpec
 from fedretune.errors import UserError
+from fedretune.privacy.accounting import Release
+from fedretune.privacy.ledger import PrivacyLedger
 from fedretune.sites import Ledger, Policy, Proposal
 
 #: The folder that Flower unpacks a bundle into ends with the first digits of its SHA-256.
@@ -40,10 +42,11 @@ def asked_of(message: Message) -> Asked:
 
 @dataclass(frozen=True)
 class Rules:
-    """A site's `policy`, and its `ledger` of what has left."""
+    """A site's `policy`, its `ledger` of what has left, and its account of `privacy`."""
 
     policy: Policy
     ledger: Ledger
+    privacy: PrivacyLedger
 
     def check(self, name: str, world: World, asked: Asked) -> None:
         """Raise `UserError`, with a reason that may be told, if the site `name` declines."""
@@ -58,6 +61,11 @@ class Rules:
                 self.policy.check_shard(len(rows))
         except UserError as error:
             raise UserError(f"{name}: {error}", public=f"{name} declines: {error.public}") from None
+
+    def check_budget(self, release: Release) -> None:
+        """Raise `UserError` if one more round would spend more than the site's epsilon."""
+        if self.policy.epsilon:
+            self.policy.check_epsilon(self.privacy.epsilon(self.policy.delta, release))
 
     def without_small_cells(
         self, arrays: wire.ArrayRecords, scalars: wire.ScalarRecords
@@ -90,7 +98,7 @@ def _proposal(world: World) -> Proposal:
         adaptor=adaptor.kind if isinstance(adaptor, AdaptorSpec) else "probe",
         records=list(records),
         rounds=steps * config.rounds,
-        private=False,
+        private=config.privacy.on,
         bundle=_bundle(),
     )
 

@@ -8,6 +8,7 @@ import torch
 
 import fedretune
 from clients.memory import SiteMemory
+from clients.private import learn_privately
 from clients.rules import Rules
 from clients.world import World
 from fedretune.adaptors import Model, from_arrays, to_arrays
@@ -106,7 +107,12 @@ class Site:
         """
         config, where = self.world.config, (experience, round_)
         task = self.task(sent, *where, memory)
-        model, result = self._learn(task, where)
+        told: ScalarRecords = {}
+        if config.privacy.on:
+            result, spent = learn_privately(self, task, where, memory)
+            model, told = task.visit.model, {"privacy": spent}
+        else:
+            model, result = self._learn(task, where)
         contribution = task.finish(model, result)
         if contribution.memory:
             memory.leave(_STRATEGY, *where, contribution.memory)
@@ -121,7 +127,8 @@ class Site:
         records = self._outgoing(sent["adaptor"], to_arrays(model), where, memory)
         if config.averaging == "positives":
             records["counts"] = {"positives": task.positives.numpy().astype(np.uint32)}
-        return {**records, **contribution.arrays}, {"metrics": metrics, **contribution.scalars}
+        scalars = {"metrics": metrics, **contribution.scalars, **told}
+        return {**records, **contribution.arrays}, scalars
 
     def task(self, sent: ArrayRecords, experience: int, round_: int, memory: SiteMemory) -> Task:
         """Return what `train` trains. Raises `UserError` where there is no image."""

@@ -6,7 +6,6 @@ CPU cores it is no faster than one site after another (`fedretune.training.train
 the weights is what takes the time; the results are the same but for the last bits.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,12 +15,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from fedretune.objectives.difference import (
-    logits_of,
     masked_bce,
     positive_weights,
     split_labels,
     without_one_class,
 )
+from fedretune.objectives.functional import Logits
 from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed
 from fedretune.training import TrainingResult, TrainingSettings
 
@@ -73,7 +72,7 @@ def train_together(
     """
     if not models or len(models) != len(shards) or not all(len(each.images) for each in shards):
         raise ValueError(f"{len(models)} models and {len(shards)} shards, each with an image")
-    net = _Logits(models[0], prompts, settings.pooling).to(device)
+    net = Logits(models[0], prompts, settings.pooling).to(device)
     named = [dict(each.named_parameters()) for each in models]
     params: Stacked = {
         f"model.{name}": torch.stack([each[name].detach() for each in named]).to(device)
@@ -98,22 +97,6 @@ def train_together(
         TrainingResult(mean, len(shard.images), taken)
         for mean, shard, taken in zip(means, shards, steps, strict=True)
     ]
-
-
-class _Logits(nn.Module):
-    """A model as a function of a batch alone: what `functional_call` wants."""
-
-    def __init__(self, model: "Model", prompts: PromptEmbeddings, pooling: str) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model)
-        self.register_buffer("positive", prompts.positive)
-        self.register_buffer("negative", prompts.negative)
-        self.findings, self.pooling = prompts.findings, pooling
-
-    def forward(self, images: Directed) -> Tensor:
-        positive, negative = self.get_buffer("positive"), self.get_buffer("negative")
-        prompts = PromptEmbeddings(positive, negative, self.findings)
-        return logits_of(self.model, images, prompts, self.pooling)
 
 
 def _loss(

@@ -105,7 +105,7 @@ class TrainingResult:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep torch to one thread: a step is too small to share.
 
     On a busy machine with 2 cores, two threads that wait for each other took 4 to 60 ms a step
@@ -119,7 +119,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@_one_thread()
+@one_thread()
 def train(
     model: "Model",
     images: Tensor,
@@ -154,7 +154,7 @@ def train(
     targets, labelled = split_labels(labels)
     known = None if bool(labelled.all()) else labelled
     found = directed(images)
-    optimizer = _optimizer(model, settings)
+    optimizer = optimizer_of(model, settings)
     generator = torch.Generator().manual_seed(seed)
     steps = 0
     summed, entries = torch.zeros(()), torch.zeros(())
@@ -179,7 +179,8 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def _optimizer(model: "Model", settings: TrainingSettings) -> torch.optim.Optimizer:
+def optimizer_of(model: "Model", settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Return the optimizer of a model's parameters, its state new."""
     named = dict(model.named_parameters())
     groups: list[dict[str, object]] = [{"params": list(named.values())}]
     if settings.weight_decay and "log_scale" in named:

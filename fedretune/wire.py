@@ -73,6 +73,9 @@ _POSITION = {"experience": int, "round": int}
 #: How many cells of a histogram a site's policy had it send as 0, being too small.
 SUPPRESSED = {"suppressed": {"cells": int}}
 
+#: What a site that hides its patients tells of it.
+PRIVACY = {"privacy": {"epsilon": float, "noise-source": str}}
+
 #: The answer of a site that does not do what was asked. Possible in reply to anything.
 REFUSAL = Schema(scalars={"refusal": {"reason": str}})
 
@@ -99,12 +102,13 @@ def train_schema(
     counted: int = 0,
     compression: Compression | None = None,
     added: Schema = NOTHING,
+    private: bool = False,
 ) -> Schema:
     """Return what a training reply holds: the adaptor's tensors and four numbers.
 
     With a compression, an encoded update in the adaptor's place. Where averaging needs them, also
     how many positives there are of each of `counted` findings. And, in records of their own, what
-    the strategy has `added`.
+    the strategy has `added`, and under differential privacy what is spent.
     """
     metrics = {**_POSITION, "num-examples": int, "loss": float}
     record, sent = ("update", compression) if compression else ("adaptor", adaptor)
@@ -113,7 +117,8 @@ def train_schema(
     }
     if counted:
         arrays["counts"] = {"positives": Tensor((counted,), _COUNTS)}
-    return Schema({**arrays, **added.arrays}, {"metrics": metrics, **added.scalars})
+    told = PRIVACY if private else {}
+    return Schema({**arrays, **added.arrays}, {"metrics": metrics, **added.scalars, **told})
 
 
 def coarse_schema(findings: int) -> Schema:

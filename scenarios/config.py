@@ -15,6 +15,7 @@ from fedretune.methods import Method, Remedy, method_of, remedies_of
 from fedretune.strategies import Traits, check_sites, part_of, traits_of
 from scenarios.aggregation import AggregationConfig, strategy_settings
 from scenarios.failures import Failures
+from scenarios.privacy import PrivacyConfig, check_privacy, private_settings
 from scenarios.table import Scalar, Table
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class RunConfig(Table):
     train: TrainConfig = TrainConfig()
     remedy: RemedyConfig = RemedyConfig()
     aggregation: AggregationConfig = AggregationConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Scalar]) -> "RunConfig":
@@ -127,6 +129,7 @@ class RunConfig(Table):
         given = {**DEFAULTS, **{_known(key): value for key, value in values.items()}}
         if recipe := str(given["recipe"]):
             _fill(given, load_recipe(recipe))
+        _fill(given, private_settings(given, DEFAULTS))
         _fill(given, strategy_settings(given, DEFAULTS))
         _fill(given, method_of(str(given["method"])).settings)
         if not traits_of(str(given["strategy"])).weighs:
@@ -136,6 +139,7 @@ class RunConfig(Table):
         config.compression_of(config.spec(dim=1, findings=1))
         Failures.of(config.failures)
         _check_attackers(config)
+        check_privacy(config)
         if config.participation < 1:
             _check_participation(config)
         if config.how.trains:

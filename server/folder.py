@@ -62,6 +62,18 @@ TABLES = {
     ),
     "traffic.csv": ("experience", "round", "site", "kind", "direction", "bytes"),
     "sites.csv": ("site", "experience", "round", "status", "reason"),
+    "privacy.csv": (
+        "site",
+        "experience",
+        "round",
+        "epsilon",
+        "delta",
+        "rate",
+        "steps",
+        "clip",
+        "unit",
+        "source",
+    ),
 }
 
 Tables = Mapping[str, Mapping[str, Any]]

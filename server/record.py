@@ -10,9 +10,10 @@ from fedretune.metrics import auroc, average_precision, macro
 from fedretune.metrics.measures import calibration_error, f1
 from fedretune.report.histograms import Histograms, write_histograms
 from fedretune.wire import Array
+from scenarios import RunConfig
 from server.folder import RunFolder
 from server.handshake import Terms
-from server.replies import Reply
+from server.replies import Reply, printable
 from server.steps import Step
 
 DIFFERENCE = RULES.index("difference")
@@ -70,6 +71,16 @@ def note_suppressed(folder: RunFolder, site: str, experience: int, reply: Reply)
         most = sum(counts.size for counts in reply.arrays["histogram"].values())
         cells = min(max(int(str(reply.scalars["suppressed"]["cells"])), 0), most)
         folder.site(site, experience, -1, SUPPRESSED, f"{cells} cells of a histogram sent as 0")
+
+
+def note_privacy(folder: RunFolder, config: RunConfig, site: str, step: Step, reply: Reply) -> None:
+    """List what a site says that it has spent in the run, this round included."""
+    if told := reply.scalars.get("privacy"):
+        privacy = config.privacy
+        epsilon, source = float(str(told["epsilon"])), printable(str(told["noise-source"]))
+        how = (privacy.delta, privacy.rate, privacy.steps, privacy.clip, privacy.unit)
+        where = (site, step.experience, step.round)
+        folder.rows("privacy.csv", [(*where, f"{epsilon:.4f}", *how, source)])
 
 
 def _groups(counts: Iterable[tuple[str, Array]]) -> Iterator[tuple[list[str], Array]]:

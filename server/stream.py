@@ -27,7 +27,7 @@ from server.handshake import Terms
 from server.messages import content_of
 from server.models import GLOBAL, Models, adaptor_of, adaptors_of, flatten, state_of, with_state
 from server.quorum import check_present
-from server.record import note_suppressed, record
+from server.record import note_privacy, note_suppressed, record
 from server.replies import Reply, examples_of
 from server.steps import Step, steps
 from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
@@ -109,6 +109,7 @@ class Stream:
         fold, tally, own = self._fold(models), Tally(), dict[str, Arrays]()
         for site, reply, adaptor in self._trained(step, models, asked):
             examples = tally.add(reply.scalars["metrics"])
+            note_privacy(self.folder, self.config, site, step, reply)
             if self.config.how.arrangement == "local":
                 own[site] = adaptor
             else:
@@ -143,7 +144,8 @@ class Stream:
     ) -> Iterator[tuple[str, Reply, Arrays]]:
         compression, part = self.config.compression_of(self.spec), self.config.site_part()
         counted = self.config.counted(len(self.terms.findings))
-        schema = wire.train_schema(self.spec, counted, compression, part.adds(self.spec))
+        added, private = part.adds(self.spec), self.config.privacy.on
+        schema = wire.train_schema(self.spec, counted, compression, added, private)
         where = (step.experience, step.round)
         content = self._content(step, models, **self._sent(models))
         for site, reply in self.federation.ask("train", asked, content, schema, *where):

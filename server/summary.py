@@ -68,6 +68,7 @@ def write_summary(
         **_traffic(folder),
         "quarantined": _quarantined(folder),
         "suppressed_cells": _suppressed(folder),
+        **_privacy(folder, config),
         "wall_seconds": round(folder.seconds(), 3),
     }
     write_json(folder.path / "summary.json", summary)
@@ -182,6 +183,19 @@ def _suppressed(folder: RunFolder) -> dict[str, int]:
         if row["status"] == SUPPRESSED:
             cells[row["site"]] = cells.get(row["site"], 0) + int(row["reason"].split()[0])
     return cells
+
+
+def _privacy(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
+    """Return what the site that spent most says that it has spent; nothing where none hides."""
+    if not config.privacy.on:
+        return {}
+    rows = list(folder.read("privacy.csv"))
+    return {
+        "epsilon": max((float(row["epsilon"]) for row in rows), default=0.0),
+        "delta": config.privacy.delta,
+        "privacy_unit": config.privacy.unit,
+        "noise_sources": sorted({row["source"] for row in rows}),
+    }
 
 
 def _commonest(reasons: "pd.Series[str]") -> list[str]:

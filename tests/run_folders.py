@@ -14,6 +14,7 @@ FILES = {
     "findings.csv",
     "traffic.csv",
     "sites.csv",
+    "privacy.csv",
     "checkpoints",
     "histograms",
     "adaptors.safetensors",

@@ -16,6 +16,7 @@ EXAMPLES = {
         "report runs/NAME",
         "report runs/study-retune/runs/* -o compared.html",
     ),
+    "privacy budget": ("privacy budget runs/NAME",),
     "doctor": ("doctor --thorough",),
     "bench": ("bench --quick",),
     "study retune": (

@@ -16,6 +16,7 @@ from fedretune.cli import (
     manifest,
     phantoms,
     pretrain,
+    privacy,
     report,
     runs,
     server,
@@ -61,13 +62,14 @@ backbones.app.command("pretrain")(pretrain.command)
 study.app.command("attacks")(study_attacks.command)
 
 FEDERATION, DATA = "Federation", "Data and backbones"
-HOSPITALS = "Across hospitals"
+HOSPITALS, PRIVACY = "Across hospitals", "Privacy"
 app.command("run", rich_help_panel=FEDERATION)(runs.run)
 app.command("simulate", rich_help_panel=FEDERATION)(runs.simulate)
 app.command("evaluate", rich_help_panel=FEDERATION)(runs.evaluate)
 app.command("report", rich_help_panel=FEDERATION)(report.command)
 app.command("keys", rich_help_panel=FEDERATION)(keys.command)
 app.add_typer(study.app, name="study", rich_help_panel=FEDERATION)
+app.add_typer(privacy.app, name="privacy", rich_help_panel=PRIVACY)
 app.add_typer(site.app, name="site", rich_help_panel=HOSPITALS)
 app.add_typer(server.app, name="server", rich_help_panel=HOSPITALS)
 app.command("bench", rich_help_panel=FEDERATION)(bench.command)

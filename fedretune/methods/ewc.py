@@ -14,7 +14,8 @@ from torch.func import functional_call, grad, vmap
 
 from fedretune.adaptors.module import to_arrays
 from fedretune.methods.method import Memory, Method, Remedy, Visit
-from fedretune.objectives.difference import logits_of, masked_bce, split_labels
+from fedretune.objectives.difference import masked_bce, split_labels
+from fedretune.objectives.functional import Logits
 from fedretune.training import Term
 
 _FISHER, _START = "ewc.fisher.", "ewc.start."
@@ -75,9 +76,11 @@ def fisher(visit: Visit) -> dict[str, np.ndarray]:
     model = visit.model
     parameters = {name: value.detach() for name, value in model.named_parameters()}
     targets, labelled = split_labels(visit.labels)
+    net = Logits(model, visit.prompts, visit.pooling)
 
     def loss(values: dict[str, Tensor], image: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        logits = functional_call(_Logits(model, visit), _nested(values), (image[None],))
+        named = {f"model.{name}": value for name, value in values.items()}
+        logits = functional_call(net, named, (image[None],))
         return masked_bce(logits, target[None], known[None])
 
     per_image = vmap(grad(loss), in_dims=(None, 0, 0, 0))
@@ -87,19 +90,3 @@ def fisher(visit: Visit) -> dict[str, np.ndarray]:
         for name, gradient in per_image(parameters, *columns).items():
             summed[name] += gradient.square().sum(0)
     return {name: (value / len(visit.images)).numpy() for name, value in summed.items()}
-
-
-class _Logits(torch.nn.Module):
-    """A model's logits as a module's forward pass, which `functional_call` asks for."""
-
-    def __init__(self, model: torch.nn.Module, visit: Visit) -> None:
-        super().__init__()
-        self.model = model
-        self._visit = visit
-
-    def forward(self, images: Tensor) -> Tensor:
-        return logits_of(self.model, images, self._visit.prompts, self._visit.pooling)  # type: ignore[arg-type]
-
-
-def _nested(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"model.{name}": value for name, value in values.items()}

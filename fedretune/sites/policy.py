@@ -53,8 +53,8 @@ class Policy(Table):
         too: leave a few to spare for a resumed run.
     rounds_in_all : int
         Most training replies to all runs together, whatever they call themselves.
-    epsilon : float
-        Most privacy loss over the whole life of the site.
+    epsilon, delta : float
+        Most privacy loss over the whole life of the site, at this delta.
     smallest_shard : int
         Fewest images that are trained on, or evaluated.
     smallest_cell : int
@@ -71,6 +71,7 @@ class Policy(Table):
     rounds: Annotated[int, Field(ge=0)] = 0
     rounds_in_all: Annotated[int, Field(ge=0)] = 0
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     smallest_shard: Annotated[int, Field(ge=0)] = 0
     smallest_cell: Annotated[int, Field(ge=0)] = 0
     backbone_may_travel: Literal[False] = False
@@ -101,6 +102,14 @@ class Policy(Table):
         if self.rounds_in_all and left.total() >= self.rounds_in_all:
             raise refused(
                 f"at most {self.rounds_in_all} training replies in all, and they are spent"
+            )
+
+    def check_epsilon(self, spent: float) -> None:
+        """Raise `UserError` if, with the next round, more would be spent than is allowed."""
+        if self.epsilon and spent > self.epsilon:
+            raise refused(
+                f"an epsilon of at most {self.epsilon:g}, and this round would bring it to "
+                f"{spent:.3g}"
             )
 
     def check_shard(self, images: int) -> None:

@@ -13,6 +13,8 @@ from safetensors.numpy import load_file
 from fedretune.adaptors import ADAPTORS, AdaptorSpec
 from fedretune.errors import UserError
 from fedretune.methods import METHODS
+from fedretune.privacy.accounting import Spending, epsilon_of
+from fedretune.privacy.ledger import PrivacyLedger
 from fedretune.sites import load_site
 from tests.sites.hospitals import statuses
 
@@ -220,3 +222,39 @@ def _counted(folder: Path) -> dict[str, int]:
                 count = int(row["positives"]) + int(row["negatives"])
                 found[row["site"]] = found.get(row["site"], 0) + count
     return found
+
+
+PRIVATE = {"privacy__mechanism": "example", "privacy__noise": 3.0, "privacy__delta": 1e-5}
+
+
+def test_a_hospital_with_an_epsilon_takes_part_in_a_private_run_and_accounts_for_it(hospitals, out):
+    hospitals.change("north", "policy.toml", epsilon=50.0)
+    folder, summary = hospitals.run(out, **PRIVATE)
+    assert statuses(folder) == []
+    assert summary["noise_sources"] == ["secure"]
+    site = load_site(hospitals.folder("north"))
+    ledger = PrivacyLedger(site.memory / "privacy.csv")
+    assert [(each.run, each.experience) for each in ledger.releases()] == [("real", 0), ("real", 1)]
+    with (folder / "privacy.csv").open() as file:
+        told = [float(row["epsilon"]) for row in csv.DictReader(file) if row["site"] == "north"]
+    assert told[-1] == pytest.approx(ledger.epsilon(1e-5), abs=1e-3)
+
+
+def test_the_round_that_would_spend_too_much_is_declined_and_the_other_hospital_goes_on(
+    hospitals, out
+):
+    once = epsilon_of([Spending(3.0, 0.5, 5)], 1e-5)
+    hospitals.change("north", "policy.toml", epsilon=round(1.2 * once, 3))
+    folder, summary = hospitals.run(out, **PRIVATE, rounds=2)
+    told = statuses(folder)
+    assert {site for site, *_ in told} == {"north"}
+    assert all("this round would bring it to" in reason for *_, reason in told)
+    releases = PrivacyLedger(load_site(hospitals.folder("north")).memory / "privacy.csv").releases()
+    assert len([each for each in releases if each.experience == 0]) == 1
+    assert summary["status"] == "complete"
+
+
+def test_a_hospital_takes_no_noise_that_a_server_could_guess(hospitals, out):
+    with pytest.raises(UserError, match="Only 0 of 2 sites"):
+        hospitals.run(out, **PRIVATE, privacy__noise_source="seeded")
+    assert all("its own machine" in reason for *_, reason in statuses(out / "real"))

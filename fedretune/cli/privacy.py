@@ -1,0 +1,8 @@
+"""``fedretune privacy``: what left, what it gives away, what is spent."""
+
+import typer
+
+from fedretune.cli import privacy_budget
+
+app = typer.Typer(no_args_is_help=True, help="What left, what it gives away, what is spent.")
+app.command("budget")(privacy_budget.command)

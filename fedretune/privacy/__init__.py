@@ -1,0 +1,1 @@
+"""Privacy: what leaves, what it gives away, and what it costs to hide it."""

@@ -1,0 +1,1 @@
+from tests.cli.conftest import fedretune, out, refused  # noqa: F401
