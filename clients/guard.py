@@ -55,7 +55,7 @@ def _ruled(
         rules.check(site.name, site.world, asked)
         arrays, scalars = _checked(call_next(message, context), message, site)
         rules.check(site.name, site.world, asked)  # whatever has happened in the meantime
-        arrays, scalars = rules.without_small_cells(arrays, scalars)
+        arrays, scalars = rules.hidden(arrays, scalars)
     except Exception as error:
         rules.note(asked, {}, getattr(error, "public", type(error).__name__))
         raise

@@ -67,20 +67,28 @@ class Rules:
         if self.policy.epsilon:
             self.policy.check_epsilon(self.privacy.epsilon(self.policy.delta, release))
 
-    def without_small_cells(
+    def hidden(
         self, arrays: wire.ArrayRecords, scalars: wire.ScalarRecords
     ) -> tuple[wire.ArrayRecords, wire.ScalarRecords]:
-        """Return a reply whose small cells are 0, and that tells how many of a histogram's are."""
-        suppressed, told = 0, dict(arrays)
+        """Return a reply whose counts hide the few, and that tells what was done to a histogram.
+
+        First noise, where the policy has it; then small cells become 0.
+        """
+        suppressed, scale, told = 0, self.policy.cell_noise, dict(arrays)
         for record in {"histogram", "counts"} & set(arrays):
             cells = dict(arrays[record])
             for key, counts in cells.items():
+                if scale:
+                    counts = policies.with_noise(counts, scale)
                 cells[key], gone = policies.without_small_cells(counts, self.policy.smallest_cell)
                 suppressed += gone * (record == "histogram")
             told[record] = cells
-        if not suppressed:
-            return told, scalars
-        return told, {**scalars, "suppressed": {"cells": suppressed}}
+        added: dict[str, dict[str, wire.Value]] = {}
+        if suppressed:
+            added["suppressed"] = {"cells": suppressed}
+        if scale and "histogram" in arrays:
+            added["noised"] = {"scale": scale}
+        return told, {**scalars, **added}
 
     def note(self, asked: Asked, arrays: wire.ArrayRecords, refusal: str) -> None:
         """Write into the ledger what leaves, or why nothing does."""

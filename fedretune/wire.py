@@ -73,6 +73,9 @@ _POSITION = {"experience": int, "round": int}
 #: How many cells of a histogram a site's policy had it send as 0, being too small.
 SUPPRESSED = {"suppressed": {"cells": int}}
 
+#: The scale of the noise that its policy had it add to each cell.
+NOISED = {"noised": {"scale": float}}
+
 #: What a site that hides its patients tells of it.
 PRIVACY = {"privacy": {"epsilon": float, "noise-source": str}}
 
@@ -136,7 +139,7 @@ def _counts_schema(name: str, shape: tuple[int, ...]) -> Schema:
     return Schema(
         arrays={"histogram": {name: Tensor(shape, _COUNTS)}},
         scalars={"metrics": metrics},
-        optional=SUPPRESSED,
+        optional={**SUPPRESSED, **NOISED},
     )
 
 

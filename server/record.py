@@ -19,6 +19,8 @@ from server.steps import Step
 DIFFERENCE = RULES.index("difference")
 #: A status of ``sites.csv``: the site answered, and some small counts are not in its answer.
 SUPPRESSED = "suppressed"
+#: Another: it answered, and its counts have noise.
+NOISED = "noised"
 #: Sites whose figures are computed together.
 GROUP = 8
 
@@ -66,11 +68,14 @@ def record(
 
 
 def note_suppressed(folder: RunFolder, site: str, experience: int, reply: Reply) -> None:
-    """List the cells that a site's policy had it send as 0; the pooled figures lack them."""
+    """List what a site's policy did to its counts: cells sent as 0, and noise in all of them."""
     if "suppressed" in reply.scalars:
         most = sum(counts.size for counts in reply.arrays["histogram"].values())
         cells = min(max(int(str(reply.scalars["suppressed"]["cells"])), 0), most)
         folder.site(site, experience, -1, SUPPRESSED, f"{cells} cells of a histogram sent as 0")
+    if "noised" in reply.scalars:
+        scale = float(str(reply.scalars["noised"]["scale"]))
+        folder.site(site, experience, -1, NOISED, f"{scale:g} is the scale of the noise in a cell")
 
 
 def note_privacy(folder: RunFolder, config: RunConfig, site: str, step: Step, reply: Reply) -> None:

@@ -14,6 +14,8 @@ from server.handshake import Member
 GONE = (3, 4, 5)
 #: No loss is above it. The mean over labelled entries of a binary cross-entropy is below 100.
 MAX_LOSS = 1e6
+#: Most noise that a site may say its counts have, and how far beyond its scale noise may go.
+MAX_NOISE, TAIL = 1000.0, 20
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def read(
         wire.check(schema, arrays, scalars)
         if member and "metrics" in scalars:
             _check_metrics(scalars["metrics"], position, member)
-            _check_counts(arrays, int(str(scalars["metrics"]["num-examples"])))
+            _check_counts(arrays, int(str(scalars["metrics"]["num-examples"])), _noise(scalars))
     except wire.WireError as error:
         return NoReply("quarantined", printable(str(error)))
     except Exception as error:  # of whatever else one can send, none may end the run
@@ -139,7 +141,15 @@ def _check_metrics(
         raise wire.WireError(f"loss is {loss}; a loss is between 0 and {MAX_LOSS:.0f}")
 
 
-def _check_counts(arrays: wire.ArrayRecords, examples: int) -> None:
+def _noise(scalars: wire.ScalarRecords) -> float:
+    """Return the scale of the noise that a site says each of its cells has; 0 for none."""
+    scale = scalars.get("noised", {}).get("scale", 0.0)
+    if not isinstance(scale, float) or not 0 <= scale <= MAX_NOISE:
+        raise wire.WireError(f"noise of scale {scale}; it is between 0 and {MAX_NOISE:.0f}")
+    return scale
+
+
+def _check_counts(arrays: wire.ArrayRecords, examples: int, noise: float) -> None:
     if "counts" in arrays:
         most = int(arrays["counts"]["positives"].max())
         if most > examples:
@@ -148,5 +158,6 @@ def _check_counts(arrays: wire.ArrayRecords, examples: int) -> None:
         # [rules, F, 2, cells], or [rules, E, F, 2, bins]: each image once for a rule and a finding.
         by_finding = counts.sum((-2, -1), dtype=np.float64)
         most = int(by_finding.reshape(len(counts), -1, by_finding.shape[-1]).sum(1).max())
-        if most > examples:
+        cells = counts.size // (len(counts) * by_finding.shape[-1])
+        if most > examples + TAIL * noise * cells:
             raise wire.WireError(f"{most} scores of a finding among {examples} examples")

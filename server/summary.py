@@ -12,7 +12,7 @@ from fedretune.metrics.forgetting import summarise, summarise_findings
 from scenarios import RunConfig
 from server.folder import RunFolder, write_json
 from server.handshake import Terms
-from server.record import SUPPRESSED
+from server.record import NOISED, SUPPRESSED
 from server.steps import BEFORE
 
 #: A column of ``measures.csv``, each a figure of the summary.
@@ -68,6 +68,7 @@ def write_summary(
         **_traffic(folder),
         "quarantined": _quarantined(folder),
         "suppressed_cells": _suppressed(folder),
+        "noised_counts": _noised(folder),
         **_privacy(folder, config),
         "wall_seconds": round(folder.seconds(), 3),
     }
@@ -169,7 +170,7 @@ def _traffic(folder: RunFolder) -> dict[str, Any]:
 def _quarantined(folder: RunFolder) -> list[dict[str, Any]]:
     """Return for each site and status what was left out, how often, and why at most."""
     sites = pd.read_csv(folder.path / "sites.csv", keep_default_na=False, dtype={"site": str})
-    left_out = sites[~sites["status"].isin(["joined", "trained", "no-images", SUPPRESSED])]
+    left_out = sites[~sites["status"].isin(["joined", "trained", "no-images", SUPPRESSED, NOISED])]
     return [
         {"site": site, "status": status, "times": len(rows), "reasons": _commonest(rows["reason"])}
         for (site, status), rows in left_out.groupby(["site", "status"])
@@ -183,6 +184,15 @@ def _suppressed(folder: RunFolder) -> dict[str, int]:
         if row["status"] == SUPPRESSED:
             cells[row["site"]] = cells.get(row["site"], 0) + int(row["reason"].split()[0])
     return cells
+
+
+def _noised(folder: RunFolder) -> dict[str, float]:
+    """Return by site the scale of the noise in the counts of its histograms."""
+    return {
+        row["site"]: float(row["reason"].split()[0])
+        for row in folder.read("sites.csv")
+        if row["status"] == NOISED
+    }
 
 
 def _privacy(folder: RunFolder, config: RunConfig) -> dict[str, Any]:

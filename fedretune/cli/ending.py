@@ -19,6 +19,8 @@ IN_WORDS = {
     "late": "late reply dropped",
     "repeated": "second reply dropped",
     "no-images": "sits out",
+    "suppressed": "small counts left out",
+    "noised": "counts have noise",
 }
 
 #: Sites that the end of a run names with what was left out of them.

@@ -17,6 +17,7 @@ EXAMPLES = {
         "report runs/study-retune/runs/* -o compared.html",
     ),
     "privacy budget": ("privacy budget runs/NAME",),
+    "status": ("status runs/NAME",),
     "doctor": ("doctor --thorough",),
     "bench": ("bench --quick",),
     "study retune": (

@@ -21,6 +21,7 @@ from fedretune.cli import (
     runs,
     server,
     site,
+    status,
     study,
     study_attacks,
 )
@@ -67,6 +68,7 @@ app.command("run", rich_help_panel=FEDERATION)(runs.run)
 app.command("simulate", rich_help_panel=FEDERATION)(runs.simulate)
 app.command("evaluate", rich_help_panel=FEDERATION)(runs.evaluate)
 app.command("report", rich_help_panel=FEDERATION)(report.command)
+app.command("status", rich_help_panel=FEDERATION)(status.command)
 app.command("keys", rich_help_panel=FEDERATION)(keys.command)
 app.add_typer(study.app, name="study", rich_help_panel=FEDERATION)
 app.add_typer(privacy.app, name="privacy", rich_help_panel=PRIVACY)

@@ -55,18 +55,18 @@ class Secure:
 
     def normal(self, shape: torch.Size) -> Tensor:
         """Return draws of mean 0 and variance 1, float32."""
-        uniform = torch.from_numpy(_uniform(DRAWS * shape.numel()))
-        drawn = torch.special.ndtri(uniform).reshape(DRAWS, *shape)
+        even = torch.from_numpy(uniform(DRAWS * shape.numel()))
+        drawn = torch.special.ndtri(even).reshape(DRAWS, *shape)
         normal: Tensor = drawn.sum(0) / DRAWS**0.5
         return normal.float()
 
     def chosen(self, count: int, rate: float) -> Tensor:
         """Return the positions, int64 and ascending, of which each is taken with this chance."""
-        drawn: Tensor = torch.from_numpy(np.flatnonzero(_uniform(count) < rate))
+        drawn: Tensor = torch.from_numpy(np.flatnonzero(uniform(count) < rate))
         return drawn
 
 
-def _uniform(count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def uniform(count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return numbers between 0 and 1, neither of them among it, each of 53 random bits."""
     bits = np.frombuffer(os.urandom(8 * count), np.uint64) >> np.uint64(11)
     return (bits.astype(np.float64) + 0.5) * 2.0**-53

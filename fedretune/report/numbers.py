@@ -14,7 +14,7 @@ from fedretune.report.site_figures import Evaluation
 
 DIFFERENCE, POSITIVE = "difference", "positive"
 #: Statuses of ``sites.csv`` that say nothing bad.
-IN_ORDER = ("joined", "trained", "no-images", "suppressed")
+IN_ORDER = ("joined", "trained", "no-images", "suppressed", "noised")
 
 
 @dataclass(frozen=True)

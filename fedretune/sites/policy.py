@@ -59,6 +59,8 @@ class Policy(Table):
         Fewest images that are trained on, or evaluated.
     smallest_cell : int
         A cell of a histogram or a count that is neither 0 nor at least this is sent as 0.
+    cell_noise : float
+        Scale of the noise that each cell of a histogram gets, an empty one too.
     backbone_may_travel : bool
         False; there is no way to allow it.
     bundle : str
@@ -74,6 +76,7 @@ class Policy(Table):
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     smallest_shard: Annotated[int, Field(ge=0)] = 0
     smallest_cell: Annotated[int, Field(ge=0)] = 0
+    cell_noise: Annotated[float, Field(ge=0, le=1000)] = 0.0
     backbone_may_travel: Literal[False] = False
     bundle: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
@@ -130,6 +133,24 @@ def without_small_cells(
     """Return counts whose cells below `smallest` are 0, and how many of them were not before."""
     small = (counts > 0) & (counts < smallest)
     return np.where(small, np.zeros((), counts.dtype), counts), int(small.sum())
+
+
+def with_noise(
+    counts: NDArray[np.unsignedinteger[Any]], scale: float
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Return counts with two-sided geometric noise, P(k) ~ exp(-|k| / scale), and none below 0.
+
+    Drawn from the operating system. One image more or less changes one cell by 1, so that of one
+    histogram alone epsilon is 1 / scale (Ghosh, Roughgarden & Sundararajan 2012).
+    """
+    from fedretune.privacy.noise import uniform
+
+    one, other = (
+        np.floor(-scale * np.log(uniform(counts.size))).reshape(counts.shape) for _ in range(2)
+    )
+    most = np.iinfo(counts.dtype).max
+    noised = np.clip(counts.astype(np.float64) + one - other, 0, most)
+    return noised.astype(counts.dtype)
 
 
 def _check_names(what: str, asked: Collection[str], allowed: Collection[str]) -> None:

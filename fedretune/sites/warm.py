@@ -10,6 +10,7 @@ Only one thread runs here, so that a fork has all that there is. A caller that g
 process with it, and this process ends with the one that started it.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -18,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -187,6 +189,25 @@ def _receive(caller: socket.socket) -> Request:
         raise ValueError(str(error)) from error
 
 
+def _end_at_once(request: Request) -> None:
+    """Run a script, and end without taking apart all that was imported, which takes longer."""
+    code = 1
+    try:
+        request.become()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+
 def main(words: Sequence[str]) -> None:
     """Import the modules, then serve at the socket."""
     path, *modules = words
@@ -195,7 +216,7 @@ def main(words: Sequence[str]) -> None:
         import_module(module)
     request = Warm(Path(path), parent).serve()
     if request is not None:
-        request.become()
+        _end_at_once(request)
 
 
 if __name__ == "__main__":

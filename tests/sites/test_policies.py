@@ -10,7 +10,7 @@ from fedretune import wire
 from fedretune.errors import UserError
 from fedretune.evaluation import COARSE_BINS
 from fedretune.sites import Ledger, Policy
-from fedretune.sites.policy import without_small_cells
+from fedretune.sites.policy import with_noise, without_small_cells
 
 POLICY = {"methods": ["retune"], "adaptors": ["mlp"]}
 counts = hnp.arrays(np.uint16, hnp.array_shapes(max_dims=4, max_side=6), elements=st.integers(0, 9))
@@ -74,3 +74,22 @@ def test_a_torn_ledger_is_refused_rather_than_forgotten(tmp_path):
     ledger.path.write_text(ledger.path.read_text() + "2026-01-01T00:00:00Z,a,tr")
     with pytest.raises(UserError, match="damaged"):
         list(ledger.trained())
+
+
+def test_noise_of_cells_is_two_sided_geometric_and_leaves_no_count_below_0():
+    cells = np.full(200_000, 1000, np.uint16)
+    noise = with_noise(cells, 2.0).astype(np.int64) - 1000
+    ratio = np.exp(-1 / 2.0)
+    assert np.mean(noise == 0) == pytest.approx((1 - ratio) / (1 + ratio), abs=0.01)
+    for away in (1, 2, 3):
+        share = np.mean(noise == away) / np.mean(noise == away - 1)
+        assert share == pytest.approx(ratio, rel=0.05)
+        assert np.mean(noise == -away) == pytest.approx(np.mean(noise == away), rel=0.1)
+    few = with_noise(np.zeros((3, 500), np.uint16), 5.0)
+    assert (few.shape, few.dtype) == ((3, 500), np.uint16)
+    assert few.any()
+
+
+@given(counts)
+def test_noise_without_a_scale_changes_nothing_that_matters(cells):
+    assert with_noise(cells, 1e-3).tolist() == cells.tolist()

@@ -258,3 +258,23 @@ def test_a_hospital_takes_no_noise_that_a_server_could_guess(hospitals, out):
     with pytest.raises(UserError, match="Only 0 of 2 sites"):
         hospitals.run(out, **PRIVATE, privacy__noise_source="seeded")
     assert all("its own machine" in reason for *_, reason in statuses(out / "real"))
+
+
+def test_a_hospital_whose_counts_have_noise_is_told_with_its_scale_and_not_quarantined(
+    hospitals, out
+):
+    plain, before = hospitals.run(out / "plain")
+    hospitals.change("north", "policy.toml", cell_noise=1.5)
+    folder, summary = hospitals.run(out)
+    assert {(site, status) for site, status, _ in statuses(folder)} == {("north", "noised")}
+    assert summary["noised_counts"] == {"north": 1.5}
+    assert (before["noised_counts"], summary["quarantined"]) == ({}, [])
+    noised, exact = (
+        [
+            row["positives"]
+            for row in csv.DictReader((each / "auroc.csv").open())
+            if row["site"] == "north"
+        ]
+        for each in (folder, plain)
+    )
+    assert noised != exact

@@ -91,6 +91,18 @@ def test_a_script_has_its_callers_words_environment_folder_files_and_exit_code(s
     )
 
 
+@pytest.mark.parametrize(
+    ("ending", "code"), [("raise ValueError('broken')", 1), ("sys.exit('said')", 1), ("pass", 0)]
+)
+def test_a_script_that_ends_otherwise_has_the_exit_code_that_python_gives(site, warm, ending, code):
+    shim = site / "bin" / "flwr-clientapp"
+    shim.write_text(shim.read_text().replace("sys.exit(7)", ending))
+    caller = call(site)
+    _, err = caller.communicate("", timeout=PATIENCE)
+    assert caller.returncode == code
+    assert ("broken" in err) == ("broken" in ending)
+
+
 def test_without_a_warm_process_it_runs_by_itself_to_the_same_end(site):
     caller = call(site, "x", MINE="yes")
     out, _ = caller.communicate("said", timeout=PATIENCE)
