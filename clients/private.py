@@ -1,6 +1,8 @@
 """A site's round under differential privacy: the mechanism, the account, and the budget."""
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,22 +16,21 @@ from fedretune.privacy.ledger import PrivacyLedger
 from fedretune.privacy.noise import NoiseSource, Secure, Seeded
 from fedretune.seeds import derive_seed
 from fedretune.training import TrainingResult
-from scenarios import RunConfig
 
 if TYPE_CHECKING:
     from clients.site import Site, Task
 
 
-def mechanism_of(config: RunConfig) -> Mechanism:
-    """Return how a round of DP-SGD goes, with the noise that the run's epsilon asks for.
+def mechanism_of(world: World, site: str) -> Mechanism:
+    """Return how a round of DP-SGD goes at a site, with the noise that the run's epsilon asks for.
 
-    The run's epsilon is meant for the whole stream. Where patients are dealt to experiences, each
-    experience spends it on patients of its own; else all of them spend it together.
+    The run's epsilon is meant for the whole stream. Where no patient is in two experiences, each
+    spends it on patients of its own; else all of them spend it together.
     """
-    privacy = config.privacy
+    config, privacy = world.config, world.config.privacy
     noise = privacy.noise
     if not noise:
-        experiences = 1 if config.arrival == "patients" else config.experiences
+        experiences = 1 if disjoint(world, site) else world.scenario.steps
         steps = privacy.steps * config.rounds * experiences
         noise = noise_for(privacy.epsilon, privacy.delta, privacy.rate, steps)
     return Mechanism(noise, privacy.clip, privacy.rate, privacy.steps)
@@ -49,18 +50,14 @@ def learn_privately(
         number of units, which would allow to publish one of them.
     """
     world, config = site.world, site.world.config
-    mechanism = mechanism_of(config)
+    mechanism = mechanism_of(world, site.name)
     units = units_of(world, site.name, where[0])
     _check_delta(config.privacy.delta, int(units.max()) + 1, config.privacy.unit)
     source = _source(site, where)
     spent = Spending(mechanism.noise, mechanism.rate, mechanism.steps)
-    run = memory.folder.parent.parent.name
+    run = f"{memory.folder.parent.parent.name}@{_cut(world, site.name)}"
     release = Release(run, *where, spent, source.name, disjoint(world, site.name))
-    ledger = PrivacyLedger(memory.folder / "privacy.csv")
-    if site.rules is not None:
-        site.rules.check_budget(release)
-        ledger = site.rules.privacy
-    ledger.note(release)
+    ledger = _noted(site, release, memory)
     visit = task.visit
     result = train_private(
         visit.model,
@@ -77,6 +74,19 @@ def learn_privately(
     return result, {"epsilon": epsilon, "noise-source": source.name}
 
 
+def _noted(site: "Site", release: Release, memory: SiteMemory) -> PrivacyLedger:
+    """Return the account with the round in it. Raises `UserError` if it may not be spent."""
+    if site.rules is None:
+        ledger = PrivacyLedger(memory.folder / "privacy.csv")
+        ledger.note(release)
+        return ledger
+    ledger = site.rules.privacy
+    with ledger.held():
+        site.rules.check_budget(release)
+        ledger.note(release)
+    return ledger
+
+
 def units_of(world: World, site: str, experience: int) -> torch.Tensor:
     """Return whose each image of a lesson is, from 0: a patient's, or its own."""
     rows = world.scenario.lesson(site, experience).rows
@@ -89,12 +99,29 @@ def units_of(world: World, site: str, experience: int) -> torch.Tensor:
 
 def disjoint(world: World, site: str) -> bool:
     """Return whether the manifest proves that no patient of one lesson is in another."""
+    lessons = _patients(world, site)
+    return sum(map(len, lessons)) == len(np.unique(np.concatenate(lessons)))
+
+
+def _cut(world: World, site: str) -> str:
+    """Return a fingerprint of who is in which lesson.
+
+    A server may call two runs by one name and cut the patients otherwise in the second: whoever is
+    in another experience there pays for both, so the account must not take them for one run.
+    """
+    found = hashlib.sha256(str(world.config.seed).encode())
+    for patients in _patients(world, site):
+        found.update(json.dumps([str(each) for each in patients]).encode())
+    return found.hexdigest()[:16]
+
+
+def _patients(world: World, site: str) -> list["np.ndarray[tuple[int], np.dtype[Any]]"]:
+    """Return the patients of each lesson, each once."""
     patients = world.manifest.table["patient"].to_numpy()
-    lessons = [
+    return [
         np.unique(patients[world.scenario.lesson(site, step).rows])
         for step in range(world.scenario.steps)
     ]
-    return sum(map(len, lessons)) == len(np.unique(np.concatenate(lessons)))
 
 
 def _source(site: "Site", where: tuple[int, int]) -> NoiseSource:

@@ -91,6 +91,7 @@ class Release:
     Parameters
     ----------
     run : str
+        Its name, and a fingerprint of who is in which of its experiences.
     experience, round : int
     spent : Spending
     source : str

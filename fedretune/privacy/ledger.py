@@ -2,13 +2,20 @@
 
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from fedretune.errors import UserError
 from fedretune.privacy.accounting import Release, Spending, total_epsilon
 
 COLUMNS = ("run", "experience", "round", "noise", "rate", "steps", "source", "disjoint")
+
+#: Seconds to wait for another message's check and line.
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,21 @@ class PrivacyLedger:
     """
 
     path: Path
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out between a look at what is left and the line that spends it.
+
+        A site may be asked by two runs at once. Raises `UserError` if the file cannot be had.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_suffix(".lock"), timeout=PATIENCE):
+                yield
+        except Timeout:
+            raise UserError(
+                f"Another process holds the account of privacy {self.path}: end it, or wait."
+            ) from None
 
     def note(self, release: Release) -> None:
         """Append a round. Raises `UserError` if it cannot be written: then it must not leave."""

@@ -1,6 +1,8 @@
 """How much is spent: against published values, another accountant, and in every composition."""
 
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -135,6 +137,21 @@ def test_what_is_noted_is_read_again_to_the_bit(tmp_path_factory, noise, rate, r
     noted = release(run, spent=Spending(noise, rate, 3))
     ledger.note(noted)
     assert ledger.releases() == [noted]
+
+
+def test_two_rounds_at_once_do_not_both_take_what_is_left_for_one(tmp_path):
+    ledger, allowed = PrivacyLedger(tmp_path / "privacy.csv"), epsilon_of([ONE], DELTA)
+
+    def ask(round_):
+        with ledger.held():
+            more = release(round_=round_)
+            if ledger.epsilon(DELTA, more) <= allowed:
+                time.sleep(0.05)  # time for the others to look, if they could
+                ledger.note(more)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+    assert len(ledger.releases()) == 1
 
 
 def test_a_damaged_account_is_refused_and_named(tmp_path):

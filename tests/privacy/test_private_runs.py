@@ -42,6 +42,25 @@ def test_an_epsilon_is_kept_to_over_the_whole_stream(synthetic_run):
     assert 2.8 < summary["epsilon"] <= 3.0
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"method": "joint"},
+        {"schedule": "asynchronous", "asynchrony": "pace"},
+        {"schedule": "asynchronous", "asynchrony": "order"},
+        {"schedule": "late-join", "join_at": 2},
+        {"scenario": "label-incremental"},
+        {"method": "central"},
+    ],
+    ids=lambda values: "-".join(map(str, values.values())),
+)
+def test_an_epsilon_is_kept_to_whoever_trains_on_what_and_when(synthetic_run, values):
+    private = {**PRIVATE, "privacy__noise": 0.0, "privacy__epsilon": 3.0}
+    folder, summary = synthetic_run(**private, **values)
+    assert rows(folder)
+    assert 0 < summary["epsilon"] <= 3.0
+
+
 def test_the_joint_method_trains_on_the_same_patients_in_each_experience_and_spends_for_each(
     synthetic_run,
 ):

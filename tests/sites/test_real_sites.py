@@ -234,10 +234,25 @@ def test_a_hospital_with_an_epsilon_takes_part_in_a_private_run_and_accounts_for
     assert summary["noise_sources"] == ["secure"]
     site = load_site(hospitals.folder("north"))
     ledger = PrivacyLedger(site.memory / "privacy.csv")
-    assert [(each.run, each.experience) for each in ledger.releases()] == [("real", 0), ("real", 1)]
+    told = [(each.run.partition("@")[0], each.experience) for each in ledger.releases()]
+    assert told == [("real", 0), ("real", 1)]
     with (folder / "privacy.csv").open() as file:
         told = [float(row["epsilon"]) for row in csv.DictReader(file) if row["site"] == "north"]
     assert told[-1] == pytest.approx(ledger.epsilon(1e-5), abs=1e-3)
+
+
+def test_a_run_of_the_same_name_that_cuts_the_patients_otherwise_is_paid_for_in_full(
+    hospitals, out
+):
+    hospitals.run(out, **PRIVATE)
+    ledger = PrivacyLedger(load_site(hospitals.folder("north")).memory / "privacy.csv")
+    once = ledger.epsilon(1e-5)
+    hospitals.run(out / "again", **PRIVATE, experiences=3)
+    releases = ledger.releases()
+    assert len({each.run for each in releases}) == 2
+    assert len({each.run.partition("@")[0] for each in releases}) == 1
+    dearest = epsilon_of([each.spent for each in releases[:1] + releases[-1:]], 1e-5)
+    assert ledger.epsilon(1e-5) >= dearest > once
 
 
 def test_the_round_that_would_spend_too_much_is_declined_and_the_other_hospital_goes_on(
