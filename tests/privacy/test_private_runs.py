@@ -144,6 +144,17 @@ def test_weights_of_positives_are_left_out_by_themselves():
     assert noise_for(3.0, 1e-5, 0.5, 25) > 1
 
 
+def test_the_recipe_keeps_to_its_epsilon_and_to_another_that_is_given():
+    for given, epsilon in (({}, 3.0), ({"privacy.epsilon": 1.0}, 1.0)):
+        config = RunConfig.from_flat({"recipe": "private", **given})
+        privacy = config.privacy
+        assert (config.adaptor.wiring, privacy.mechanism) == ("image", "example")
+        steps = privacy.steps * config.rounds
+        noise = noise_for(privacy.epsilon, privacy.delta, privacy.rate, steps)
+        spent = epsilon_of([Spending(noise, privacy.rate, steps)], privacy.delta)
+        assert epsilon - 0.05 < spent <= epsilon
+
+
 def test_the_budget_is_told_by_site_and_experience(synthetic_run, fedretune, refused):
     folder, _ = synthetic_run(**PRIVATE)
     shown = fedretune("privacy", "budget", folder)
