@@ -23,6 +23,7 @@ ROWS = Registry(
         "many-sites": "fedretune.bench.rows.many_sites:row",
         "round-cost": "fedretune.bench.rows.round_cost:row",
         "server-memory": "fedretune.bench.rows.server_memory:row",
+        "site-message": "fedretune.bench.rows.site_message:row",
         "second-start": "fedretune.bench.rows.second_start:row",
         "help": "fedretune.bench.rows.help:row",
     },

@@ -75,6 +75,14 @@ def test_a_command_of_the_docs_is_one_that_there_is(command):
             assert (ROOT / words[1]).exists()
 
 
+@pytest.mark.parametrize("page", [str(page) for page in PAGES])
+def test_every_block_of_commands_is_run_or_says_why_not(page):
+    for block in blocks(Path(page)):
+        assert page in RUN or block.reason, block.commands
+        for named in re.findall(r"(?:tests|docs)/[\w./-]+", block.reason):
+            assert (ROOT / named).exists(), named
+
+
 def runnable(page: str) -> list[Block]:
     return [block for block in blocks(Path(page)) if not block.reason]
 

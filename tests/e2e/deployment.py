@@ -113,6 +113,22 @@ class Deployment:
         """Wait until so many SuperNodes are online."""
         wait(lambda: self.online() >= count, f"{count} SuperNodes are online")
 
+    def come_back(self, name: str) -> None:
+        """Start a hospital again after a kill, as systemd does: again, while it is turned away.
+
+        The SuperLink takes a node that has not said goodbye for one that is there, until it has
+        missed its heartbeats.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            self.start(name)
+            with suppress(subprocess.TimeoutExpired):
+                self.processes[name].wait(10)
+                time.sleep(2)
+                continue
+            return
+        raise AssertionError(self.log(name))
+
     def run(self, **options: object) -> "subprocess.CompletedProcess[str]":
         """Run `fedretune server run` to its end."""
         process = self.begin(**options)

@@ -9,8 +9,9 @@ export HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 export PATH="$PWD/bin:@PYTHON_BIN@:$PATH"
 # SuperExec looks for work once a second unless told otherwise.
 export FLWR_SUPEREXEC_TASK_POLL_INTERVAL="${FLWR_SUPEREXEC_TASK_POLL_INTERVAL:-0.2}"
-# Has the imports behind it when a message comes; ends with the SuperNode.
-@WARM@ warm.socket @MODULES@ &
+# Has the imports behind it when a message comes; ends with the SuperNode. Several sites of one
+# machine may share one, at FEDRETUNE_WARM_SOCKET.
+[ -n "$FEDRETUNE_WARM_SOCKET" ] || @WARM@ warm.socket @MODULES@ &
 exec flower-supernode \
     --superlink @SUPERLINK@ \
     --root-certificates @ROOT_CERTIFICATE@ \
