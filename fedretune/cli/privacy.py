@@ -2,7 +2,8 @@
 
 import typer
 
-from fedretune.cli import privacy_budget
+from fedretune.cli import privacy_attack, privacy_budget
 
 app = typer.Typer(no_args_is_help=True, help="What left, what it gives away, what is spent.")
+app.command("attack")(privacy_attack.command)
 app.command("budget")(privacy_budget.command)

@@ -1,0 +1,164 @@
+"""``fedretune privacy attack``: who was trained on, as the final adaptor tells."""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from fedretune.cli import options
+from fedretune.cli.app_folder import AppFolder, find_app
+from fedretune.cli.console import console, say
+from fedretune.errors import UserError
+from fedretune.privacy.attacks import MEMBERSHIP
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fedretune.privacy.attacks.target import Target
+    from fedretune.privacy.measures import Separation
+
+#: Of everybody, in the places of a site and an experience.
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Where a candidate is from."""
+
+    site: str
+    experience: str
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    attack: Annotated[str, typer.Option(help=f"One of: {', '.join(MEMBERSHIP)}.")] = "loss",
+    shadows: Annotated[
+        int, typer.Option(min=4, help="Adaptors that lira and rmia train to compare with.")
+    ] = 64,
+    seed: Annotated[int, typer.Option(help="Of the shadows and of the bootstrap.")] = 1,
+    app: options.AppPath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures to stdout.")] = False,
+) -> None:
+    """Ask of each training and each test image whether the run's adaptor was trained on it.
+
+    AUC 0.5 tells nothing of anybody. Shadows are trained as the config says, without its noise.
+
+    Example: fedretune privacy attack runs/first --attack lira
+    """
+    from fedretune.privacy.measures import separation
+
+    MEMBERSHIP.check(attack)
+    target, groups = _target(find_app(app), run, shadows, seed)
+    scores = MEMBERSHIP[attack](target).double().numpy()
+    count = len(target.members)
+    rows = []
+    for group, inside in _groups(groups):
+        halves = scores[:count][inside[:count]], scores[count:][inside[count:]]
+        if all(len(half) for half in halves):
+            rows.append((group, separation(*halves, seed)))
+    if as_json:
+        typer.echo(json.dumps({"attack": attack, "groups": [_record(*row) for row in rows]}))
+    else:
+        _show(attack, rows)
+
+
+def _target(app: AppFolder, run: Path, shadows: int, seed: int) -> "tuple[Target, list[Group]]":
+    """Return the run's final adaptor with its candidates, and where each candidate is from.
+
+    Raises `UserError` if the run is not there, or has no adaptor that all sites share.
+    """
+    import torch
+
+    from fedretune.adaptors import from_arrays, load
+    from fedretune.privacy.attacks.target import Examples, Target
+    from fedretune.training import TrainingSettings
+
+    config_file, adaptor_file = run / "config.toml", run / "adaptors.safetensors"
+    if not config_file.is_file():
+        raise UserError(f"{run} is not a run folder: it has no config.toml.")
+    if not adaptor_file.is_file():
+        raise UserError(
+            f"{run} has no adaptors.safetensors: attack a run that has ended, and of a method "
+            "whose sites share an adaptor."
+        )
+    tables = tomllib.loads(config_file.read_text(encoding="utf-8"))
+    config = app.module("scenarios").RunConfig.from_flat(tables["config"])
+    world = app.module("clients.world").make_world(config, config.sites)
+    if world.embeddings.info.fingerprint != tables["fingerprints"]["backbone"]:
+        raise UserError(f"The backbone '{config.backbone}' is not the one that {run} used.")
+    sides: list[Examples] = []
+    groups: list[Group] = []
+    for split in ("train", config.evaluation_split):
+        rows = _rows(world.scenario, split)
+        groups += [group for _, group in rows]
+        positions = torch.tensor([row for row, _ in rows], dtype=torch.int64).numpy()
+        images = torch.from_numpy(world.embeddings.take(positions))
+        sides.append(Examples(images, torch.from_numpy(world.labels[positions])))
+    spec, arrays, _ = load(adaptor_file)
+    keys = config.train.model_dump()
+    settings = TrainingSettings(
+        **{**keys, "epochs": keys["epochs"] * config.rounds}, pooling=config.pooling
+    )
+    model, (members, others) = from_arrays(spec, arrays), sides
+    return Target(model, members, others, world.prompts, settings, shadows, seed), groups
+
+
+def _rows(scenario: Any, split: str) -> list[tuple[int, Group]]:
+    """Return the manifest's rows that a run trained on or that are of a split; each once."""
+    found: dict[int, Group] = {}
+    for site in scenario.sites:
+        if split == "train":
+            rows = [r for step in range(scenario.steps) for r in scenario.lesson(site, step).rows]
+        else:
+            rows = list(scenario.rows(site, split))
+        for row in rows:
+            found[int(row)] = Group(site, str(int(scenario.experience[row]) + 1))
+    return list(found.items())
+
+
+def _groups(groups: list[Group]) -> "list[tuple[Group, np.ndarray]]":
+    """Return everybody, each site and each experience, with who is in it."""
+    import numpy as np
+
+    found = [(Group(ALL, ALL), np.ones(len(groups), dtype=bool))]
+    for site in dict.fromkeys(each.site for each in groups):
+        found.append((Group(site, ALL), np.array([each.site == site for each in groups])))
+    for step in dict.fromkeys(each.experience for each in groups):
+        found.append((Group(ALL, step), np.array([each.experience == step for each in groups])))
+    return found
+
+
+def _record(group: Group, found: "Separation") -> dict[str, Any]:
+    return {**asdict(group), **asdict(found), "enough": found.enough}
+
+
+def _show(attack: str, rows: "list[tuple[Group, Separation]]") -> None:
+    from rich.table import Table
+
+    heads = ("of", "in, out", "AUC", "TPR at 1%", "TPR at 0.1%", "advantage")
+    table = Table(*heads, title=f"Membership by {attack}")
+    for group, found in rows:
+        rates = [
+            _figure(rate, interval) if found.enough else "n too small"
+            for rate, interval in zip(found.tpr, found.tpr_intervals, strict=True)
+        ]
+        table.add_row(
+            escape(group.site if group.experience == ALL else f"experience {group.experience}"),
+            f"{found.members}\n{found.others}",
+            _figure(found.auc, found.auc_interval),
+            *rates,
+            f"{found.advantage:.3f}",
+        )
+    console.print(table)
+    say(
+        "Images trained on (in) and not (out). Below a figure: a bootstrap's middle 95 %. Fewer "
+        "than 1,000 images out are too few for a rate."
+    )
+
+
+def _figure(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.3f}\n{interval[0]:.3f}-{interval[1]:.3f}"
