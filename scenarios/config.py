@@ -108,6 +108,7 @@ class RunConfig(Table):
     attackers: Annotated[int, Field(ge=0)] = 0
     attack_strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     failures: str = ""
+    record_wire: bool = False
     adaptor: AdaptorConfig = AdaptorConfig()
     train: TrainConfig = TrainConfig()
     remedy: RemedyConfig = RemedyConfig()

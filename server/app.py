@@ -20,6 +20,7 @@ from server.folder import RunFolder, check_place
 from server.handshake import Terms
 from server.models import Models, unflatten, write_models
 from server.plausible import Cohort
+from server.recorder import Recorder
 from server.simulator import InProcessGrid
 from server.stream import Stream
 from server.summary import write_failure, write_summary
@@ -51,7 +52,9 @@ def main(grid: Grid, context: Context) -> None:
 
 def _run(grid: Grid, config: RunConfig, folder: RunFolder, done: int, models: Models) -> None:
     cohort = partial(Cohort, config.norm_bound, config.train.batch_size)
-    federation = Federation(grid, folder, config.round_timeout, config.patience, cohort)
+    recorder = Recorder(folder.path) if config.record_wire else None
+    patience = (config.round_timeout, config.patience)
+    federation = Federation(grid, folder, *patience, cohort, recorder)
     terms = federation.gather(config.nodes)
     folder.write_config(_resolved(config, terms))
     folder.event(

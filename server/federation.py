@@ -18,6 +18,7 @@ from server.exchange import UNREADABLE, exchange
 from server.folder import RunFolder
 from server.handshake import Member, Terms, majority, member_of, objection, terms_of
 from server.plausible import Cohort, update_length
+from server.recorder import Recorder
 from server.replies import NoReply, Reply, examples_of, read, sort_out, unreadable
 from server.sizes import payload_bytes
 from server.standing import Standing
@@ -53,6 +54,8 @@ class Federation:
         See `Standing`.
     cohort : callable () -> Cohort
         Makes what judges the updates of a round.
+    recorder : Recorder, optional
+        Keeps every message.
     """
 
     def __init__(
@@ -62,12 +65,14 @@ class Federation:
         timeout: float,
         patience: int,
         cohort: Callable[[], Cohort],
+        recorder: Recorder | None = None,
     ) -> None:
         self.grid = grid
         self.folder = folder
         self.timeout = timeout
         self.members: dict[str, Member] = {}
         self._cohort = cohort
+        self._recorder = recorder
         self._group = GROUP
         self._known: set[int] = set()
         self._standing = Standing(patience)
@@ -178,10 +183,12 @@ class Federation:
         round_: int,
     ) -> Iterator[tuple[str, Reply]]:
         position = (experience, round_)
+        if self._recorder:
+            self._recorder.begin()
         messages = []
         for site, node in nodes.items():
             sent = content(site)
-            self.folder.traffic(site, *position, message_type, "down", payload_bytes(sent))
+            self._count(site, position, message_type, "down", sent)
             lives, group = self.timeout + LEEWAY, str(experience)
             messages.append(Message(sent, node, message_type, ttl=lives, group_id=group))
         answers = self._answers(dict(zip(nodes, messages, strict=True)), position)
@@ -226,16 +233,23 @@ class Federation:
             return message
         if not message.has_error():
             try:
-                size = payload_bytes(message.content)
+                self._count(site, position, message_type, "up", message.content)
             except UNREADABLE as error:
                 return unreadable(type(error).__name__)
-            self.folder.traffic(site, *position, message_type, "up", size)
         found = read(message, schema, position, self.members.get(site))
         if message.has_content():
             # Flower's records refer to themselves: their bytes would wait for the collector.
             for record in message.content.array_records.values():
                 record.clear()
         return found
+
+    def _count(
+        self, site: str, position: tuple[int, int], kind: str, direction: str, content: RecordDict
+    ) -> None:
+        """Put a message's bytes into the ledger, and keep them where that is wanted."""
+        self.folder.traffic(site, *position, kind, direction, payload_bytes(content))
+        if self._recorder:
+            self._recorder.note(site, *position, kind, direction, content)
 
     def _wait_for_nodes(self, sites: int) -> list[int]:
         """Return the nodes once there are `sites` of them, or, for 0, once no more appear."""

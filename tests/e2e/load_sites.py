@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pandas as pd
+
 from fedretune.data.phantoms import write
 from fedretune.sites.folder import WARM_MODULES
 from tests.backbones.tiny import write_folder
@@ -38,7 +40,8 @@ def main() -> int:
 
 def load(root: Path, sites: int, rounds: int, seconds: float) -> int:
     """Start the hospitals, run the rounds, print the table."""
-    manifest = write(root / "phantoms", patients=PATIENTS * sites, sites=sites, seed=1, size=64)
+    manifest = write(root / "phantoms", patients=PATIENTS * sites, sites=1, seed=1, size=64)
+    deal(manifest, sites)
     os.environ["FEDRETUNE_WARM_SOCKET"] = str(root / "w")
     os.environ["FLWR_SUPEREXEC_TASK_POLL_INTERVAL"] = "2"
     backbone = f"local-dir:{write_folder(root / 'backbone')}"
@@ -51,6 +54,15 @@ def load(root: Path, sites: int, rounds: int, seconds: float) -> int:
         lost = watch(made, sites, rounds, seconds)
         warm.terminate()
     return lost
+
+
+def deal(manifest: Path, sites: int) -> None:
+    """Give each site as many patients, of every split as far as they go."""
+    table = pd.read_csv(manifest)
+    patients = table.drop_duplicates("patient").sort_values("split")["patient"]
+    site = {patient: f"site-{n % sites + 1:03}" for n, patient in enumerate(patients)}
+    table["site"] = table["patient"].map(site)
+    table.to_csv(manifest, index=False)
 
 
 def start(made: Deployment, sites: int) -> None:
