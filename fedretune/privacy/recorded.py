@@ -59,7 +59,8 @@ class RecordedMessage:
         """Return the arrays by record and name."""
         found: dict[str, dict[str, Any]] = {}
         with safe_open(self.path.with_suffix(".safetensors"), "numpy") as file:
-            for key in file.keys():  # noqa: SIM118: it is no mapping
+            names = file.keys()
+            for key in names:
                 record, _, name = key.partition("/")
                 found.setdefault(record, {})[name] = file.get_tensor(key)
         return found
