@@ -1,4 +1,4 @@
-"""``fedretune privacy attack``: who was trained on, as the final adaptor tells."""
+"""``fedretune privacy attack``: who was trained on, as a run's adaptor or its updates tell."""
 
 import json
 import tomllib
@@ -12,17 +12,23 @@ from rich.markup import escape
 from fedretune.cli import options
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
-from fedretune.errors import UserError
+from fedretune.errors import UserError, one_of
 from fedretune.privacy.attacks import MEMBERSHIP
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fedretune.privacy.attacks.target import Target
-    from fedretune.privacy.measures import Separation
+    from fedretune.privacy.measures import Scores, Separation
+
+    #: Where from; the scores of who was trained on, and of who was not.
+    Scored = tuple["Group", Scores, Scores]
 
 #: Of everybody, in the places of a site and an experience.
 ALL = "all"
+#: Those that ask what each site sent, which the run must have recorded.
+BY_UPDATE = ("alignment", "inversion")
+ATTACKS = (*MEMBERSHIP, *BY_UPDATE)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Group:
 
 def command(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    attack: Annotated[str, typer.Option(help=f"One of: {', '.join(MEMBERSHIP)}.")] = "loss",
+    attack: Annotated[str, typer.Option(help=f"One of: {', '.join(ATTACKS)}.")] = "loss",
     shadows: Annotated[
         int, typer.Option(min=4, help="Adaptors that lira and rmia train to compare with.")
     ] = 64,
@@ -43,44 +49,34 @@ def command(
     app: options.AppPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures to stdout.")] = False,
 ) -> None:
-    """Ask of each training and each test image whether the run's adaptor was trained on it.
+    """Ask who a run was trained on, and what they look like to the backbone.
 
-    AUC 0.5 tells nothing of anybody. Shadows are trained as the config says, without its noise.
+    loss, lira and rmia ask the final adaptor of each training and each test image; AUC 0.5 tells
+    nothing of anybody. Shadows are trained as the config says, without its noise. alignment asks
+    the same, and inversion for the images' vectors, of what each site sent: of a run with
+    --set record-wire=true.
 
     Example: fedretune privacy attack runs/first --attack lira
     """
-    from fedretune.privacy.measures import separation
-
-    MEMBERSHIP.check(attack)
-    target, groups = _target(find_app(app), run, shadows, seed)
-    scores = MEMBERSHIP[attack](target).double().numpy()
-    count = len(target.members)
-    rows = []
-    for group, inside in _groups(groups):
-        halves = scores[:count][inside[:count]], scores[count:][inside[count:]]
-        if all(len(half) for half in halves):
-            rows.append((group, separation(*halves, seed)))
+    one_of("attack on privacy", attack, ATTACKS)
+    world = _world(find_app(app), run)
+    if attack == "inversion":
+        _recover(run, world, as_json)
+        return
+    pairs = _by_update(run, world) if attack == "alignment" else None
+    rows = _measured(pairs or _by_model(attack, _target(run, world, shadows, seed)), seed)
     if as_json:
         typer.echo(json.dumps({"attack": attack, "groups": [_record(*row) for row in rows]}))
     else:
         _show(attack, rows)
 
 
-def _target(app: AppFolder, run: Path, shadows: int, seed: int) -> "tuple[Target, list[Group]]":
-    """Return the run's final adaptor with its candidates, and where each candidate is from.
-
-    Raises `UserError` if the run is not there, or has no adaptor that all sites share.
-    """
-    import torch
-
-    from fedretune.adaptors import from_arrays, load
-    from fedretune.privacy.attacks.target import Examples, Target
-    from fedretune.training import TrainingSettings
-
-    config_file, adaptor_file = run / "config.toml", run / "adaptors.safetensors"
+def _world(app: AppFolder, run: Path) -> Any:
+    """Return the world of a run. Raises `UserError` if the run is not there, or not ended."""
+    config_file = run / "config.toml"
     if not config_file.is_file():
         raise UserError(f"{run} is not a run folder: it has no config.toml.")
-    if not adaptor_file.is_file():
+    if not (run / "adaptors.safetensors").is_file():
         raise UserError(
             f"{run} has no adaptors.safetensors: attack a run that has ended, and of a method "
             "whose sites share an adaptor."
@@ -90,6 +86,67 @@ def _target(app: AppFolder, run: Path, shadows: int, seed: int) -> "tuple[Target
     world = app.module("clients.world").make_world(config, config.sites)
     if world.embeddings.info.fingerprint != tables["fingerprints"]["backbone"]:
         raise UserError(f"The backbone '{config.backbone}' is not the one that {run} used.")
+    return world
+
+
+def _by_model(attack: str, given: "tuple[Target, list[Group]]") -> "list[Scored]":
+    """Return the scores of everybody, of each site and of each experience."""
+    target, groups = given
+    scores = MEMBERSHIP[attack](target).double().numpy()
+    count = len(target.members)
+    return [
+        (group, scores[:count][inside[:count]], scores[count:][inside[count:]])
+        for group, inside in _groups(groups)
+    ]
+
+
+def _by_update(run: Path, world: Any) -> "list[Scored]":
+    """Return the scores of all updates together, and of each."""
+    import numpy as np
+
+    from fedretune.cli.privacy_updates import alignments
+
+    found = alignments(run, world)
+    each: list[Scored] = [(Group(site, str(step)), a, b) for site, step, a, b in found]
+    inside, outside = (np.concatenate([row[side] for row in each]) for side in (1, 2))
+    return [(Group(ALL, ALL), inside, outside), *each]
+
+
+def _measured(pairs: "list[Scored]", seed: int) -> "list[tuple[Group, Separation]]":
+    from fedretune.privacy.measures import separation
+
+    return [
+        (group, separation(inside, outside, seed))
+        for group, inside, outside in pairs
+        if len(inside) and len(outside)
+    ]
+
+
+def _recover(run: Path, world: Any, as_json: bool) -> None:
+    from fedretune.cli.privacy_updates import recoveries, summary_of
+
+    found = summary_of(recoveries(run, world))
+    if as_json:
+        typer.echo(json.dumps({"attack": "inversion", **found}))
+        return
+    say(
+        f"{found['updates']} updates of {found['images']:.1f} images on average: the recovered "
+        f"vector has a cosine of [bold]{found['cosine']:.4f}[/] with the nearest of them on "
+        f"average, {found['cosine_least']:.4f} at least; the mean of all images has "
+        f"{found['baseline']:.4f}. The nearest of all images is one of them in "
+        f"[bold]{found['re_identified']:.1%}[/]."
+    )
+
+
+def _target(run: Path, world: Any, shadows: int, seed: int) -> "tuple[Target, list[Group]]":
+    """Return the run's final adaptor with its candidates, and where each candidate is from."""
+    import torch
+
+    from fedretune.adaptors import from_arrays, load
+    from fedretune.privacy.attacks.target import Examples, Target
+    from fedretune.training import TrainingSettings
+
+    config = world.config
     sides: list[Examples] = []
     groups: list[Group] = []
     for split in ("train", config.evaluation_split):
@@ -98,7 +155,7 @@ def _target(app: AppFolder, run: Path, shadows: int, seed: int) -> "tuple[Target
         positions = torch.tensor([row for row, _ in rows], dtype=torch.int64).numpy()
         images = torch.from_numpy(world.embeddings.take(positions))
         sides.append(Examples(images, torch.from_numpy(world.labels[positions])))
-    spec, arrays, _ = load(adaptor_file)
+    spec, arrays, _ = load(run / "adaptors.safetensors")
     keys = config.train.model_dump()
     settings = TrainingSettings(
         **{**keys, "epochs": keys["epochs"] * config.rounds}, pooling=config.pooling
@@ -147,7 +204,7 @@ def _show(attack: str, rows: "list[tuple[Group, Separation]]") -> None:
             for rate, interval in zip(found.tpr, found.tpr_intervals, strict=True)
         ]
         table.add_row(
-            escape(group.site if group.experience == ALL else f"experience {group.experience}"),
+            _place(group),
             f"{found.members}\n{found.others}",
             _figure(found.auc, found.auc_interval),
             *rates,
@@ -162,3 +219,10 @@ def _show(attack: str, rows: "list[tuple[Group, Separation]]") -> None:
 
 def _figure(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.3f}\n{interval[0]:.3f}-{interval[1]:.3f}"
+
+
+def _place(group: Group) -> str:
+    experience = "" if group.experience == ALL else f"experience {group.experience}"
+    return (
+        " ".join(filter(None, ("" if group.site == ALL else escape(group.site), experience))) or ALL
+    )

@@ -35,6 +35,25 @@ def test_what_cannot_be_attacked_is_refused(synthetic_run, fedretune, refused, t
     assert "no adaptors.safetensors" in refused("privacy", "attack", zero_shot)
 
 
+def test_updates_are_attacked_where_the_run_recorded_them(
+    synthetic_run, fedretune, refused, monkeypatch
+):
+    monkeypatch.setattr(clients.world, "make_world", make_world)
+    folder, _ = synthetic_run(record_wire=True, train__epochs=1)
+    told = json.loads(fedretune("privacy", "attack", folder, "--attack", "inversion", "--json").out)
+    assert told["updates"] == len(told["each"]) == 2 * 2 * 3  # experiences, rounds, sites
+    assert all(0 <= each["cosine"] <= 1 for each in told["each"])
+    aligned = fedretune("privacy", "attack", folder, "--attack", "alignment", "--json")
+    groups = json.loads(aligned.out)["groups"]
+    assert len(groups) == 1 + 2 * 3
+    assert groups[0]["members"] == sum(each["members"] for each in groups[1:])
+    plain, _ = synthetic_run("plain")
+    for attack in ("inversion", "alignment"):
+        assert "record-wire=true" in refused("privacy", "attack", plain, "--attack", attack)
+    packed, _ = synthetic_run("packed", record_wire=True, compression="int8")
+    assert "compression = none" in refused("privacy", "attack", packed, "--attack", "inversion")
+
+
 def _config(folder):
     import tomllib
 
