@@ -2,7 +2,7 @@
 
 A linear layer W x + b that one input went through has gradients g x^T and g: each row of the first
 over the entry of the second is the input (Phong et al. 2018, "Privacy-Preserving Deep Learning via
-Additively Homomorphic Encryption"; Geiping et al. 2020, arXiv 2003.14053, proposition 3.1). Threat
+Additively Homomorphic Encryption"; Geiping et al. 2020, arXiv 2003.14053). Threat
 model: a server that keeps what it sent and what one site answered, after one step of plain SGD on a
 batch of one image. The learning rate need not be known: it is the same in both. With more images
 the answer is a mixture of them; after a step of Adam all entries have the same size and only

@@ -32,8 +32,7 @@ class Shadows:
 def shadows_of(target: Target) -> Shadows:
     """Train the target's shadows, each from untrained on a random half of the candidates.
 
-    Attacks that ask for the same target's again are given the same. One after another is as fast
-    on a CPU as `fedretune.together`, and needs no more memory than one.
+    Attacks that ask for the same target's again are given the same.
     """
     candidates, spec = target.candidates, target.model.spec
     within = halves(target.shadows, len(candidates), target.seed)
