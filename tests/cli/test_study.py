@@ -181,7 +181,7 @@ def until(condition):
     return condition()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_killed_outright_goes_on_to_the_table_of_one_that_was_not(fedretune, options, out):
     killed, whole = (options(out=out / name, rounds=20) for name in ("killed", "whole"))
     second = out / "killed" / "runs" / "class-incremental.mask.retune.seed-1"

@@ -8,6 +8,9 @@ import pytest
 from tests.docs.blocks import ROOT
 
 
+pytestmark = pytest.mark.xdist_group("docs")  # which builds the site once
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")

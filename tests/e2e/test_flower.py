@@ -43,6 +43,7 @@ def test_run_gives_the_bytes_of_simulate_and_leaves_no_process(start, tiny, tmp_
     assert (folder / "auroc.csv").read_bytes() == (undisturbed / "auroc.csv").read_bytes()
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_no_process_and_the_command_that_it_tells_goes_on(
     start, tiny, tmp_path, undisturbed
 ):
