@@ -7,7 +7,6 @@ import pytest
 
 from tests.docs.blocks import ROOT
 
-
 pytestmark = pytest.mark.xdist_group("docs")  # which builds the site once
 
 
