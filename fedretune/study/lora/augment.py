@@ -1,0 +1,96 @@
+"""What a training image goes through before the model sees it: the study's two ways, and none."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+from fedretune.errors import one_of
+
+Transform = Callable[[Image.Image], Tensor]
+
+AUGMENTATIONS = ("crop-flip", "rand-augment", "none")
+#: timm's names, as the study's code passes them.
+_RAND_AUGMENT, _ERASE = "rand-m9-mstd0.5-inc1", 0.25
+
+
+def augmentation(name: str, size: int, mean: float, std: float) -> Transform:
+    """Return what makes a float32 tensor ``[3, size, size]`` of an image, at random.
+
+    Randomness comes from the global generators, as torchvision's and timm's does: call it within
+    `seeded`.
+
+    Parameters
+    ----------
+    name : str
+        One of `AUGMENTATIONS`, but ``none``, which is the backbone's own preprocessing.
+    size : int
+        Pixels of each side.
+    mean, std : float
+        Taken off, and divided by, where pixels lie in [0, 1].
+    """
+    one_of("augmentation", name, AUGMENTATIONS[:-1])
+    return _crop_flip(size, mean, std) if name == "crop-flip" else _rand_augment(size, mean, std)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the three global generators of the CPU, and leave them as they were."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+def _crop_flip(size: int, mean: float, std: float) -> Transform:
+    steps = transforms.Compose(
+        [
+            transforms.Grayscale(1),
+            transforms.RandomResizedCrop(size, interpolation=InterpolationMode.BICUBIC),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize([mean], [std]),
+        ]
+    )
+
+    def apply(image: Image.Image) -> Tensor:
+        tensor: Tensor = steps(image)
+        return tensor.expand(3, -1, -1).contiguous()
+
+    return apply
+
+
+def _rand_augment(size: int, mean: float, std: float) -> Transform:
+    from timm.data.transforms_factory import create_transform
+
+    steps = create_transform(
+        input_size=size,
+        is_training=True,
+        auto_augment=_RAND_AUGMENT,
+        interpolation="bicubic",
+        re_prob=_ERASE,
+        re_mode="pixel",
+        re_count=1,
+        mean=(mean,) * 3,
+        std=(std,) * 3,
+    )
+    # After the crop, the flip and the policy, which works on colours: grey again.
+    steps.transforms.insert(3, transforms.Grayscale(3))
+
+    def apply(image: Image.Image) -> Tensor:
+        tensor: Tensor = steps(image.convert("RGB"))
+        return tensor
+
+    return apply
