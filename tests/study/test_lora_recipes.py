@@ -77,7 +77,7 @@ def test_a_task_that_the_study_has_not_is_refused(task, words) -> None:
 
 @pytest.mark.parametrize("text", ["mrm", "mrm=", "mrm=0", "mrm=fast", "vit=0.1"])
 def test_a_rate_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="--fft-lr|Unknown model"):
+    with pytest.raises(UserError, match=r"--fft-lr|Unknown model"):
         rates_in([text])
 
 
