@@ -1,5 +1,6 @@
 """The Flower ClientApp: translates messages to `Site` calls and back."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from clients import secure
 from clients.guard import content_of, guarded
 from clients.memory import SiteMemory
 from clients.real import open_real_site
 from clients.site import Arrays, Site
 from clients.world import open_world
 from fedretune.errors import UserError
-from fedretune.wire import ArrayRecords, Value, WireError, take_apart
+from fedretune.wire import ArrayRecords, ScalarRecords, Value, WireError, take_apart
 from scenarios import RunConfig
 from scenarios.table import Scalar
 
@@ -57,7 +59,12 @@ def train(message: Message, context: Context) -> Message:
 def trained(site: Site, message: Message) -> Message:
     """Return the reply of a site to a training message."""
     sent, where, memory = training_of(message, site)
-    return Message(content_of(*site.train(sent, *where, memory)), reply_to=message)
+    if not site.world.config.secure_aggregation:
+        return Message(content_of(*site.train(sent, *where, memory)), reply_to=message)
+    session = secure.admit(site, message)  # nothing is trained that may not be told
+    reply = site.train(sent, *where, memory)
+    told = secure.masked_update(site, message, session, sent["adaptor"], reply)
+    return Message(content_of(*told), reply_to=message)
 
 
 def training_of(message: Message, site: Site) -> tuple[ArrayRecords, tuple[int, int], SiteMemory]:
@@ -73,17 +80,34 @@ def training_of(message: Message, site: Site) -> tuple[ArrayRecords, tuple[int, 
 @app.evaluate("coarse")
 def evaluate_coarse(message: Message, context: Context) -> Message:
     """Say where the scores lie."""
-    site = open_site(context)
-    return _counts(message, site, site.coarse(_sent(message).get("adaptor")))
+    site, sent = open_site(context), _sent(message)
+    return _counts(message, site, lambda: site.coarse(sent.get("adaptor")))
 
 
 @app.evaluate("histograms")
 def evaluate_histograms(message: Message, context: Context) -> Message:
     """Count the scores between the server's edges."""
-    site = open_site(context)
-    sent = _sent(message)
-    counts = site.histograms(sent.get("adaptor"), sent["edges"]["edges"])
-    return _counts(message, site, counts)
+    site, sent = open_site(context), _sent(message)
+    edges = sent["edges"]["edges"]
+    return _counts(message, site, lambda: site.histograms(sent.get("adaptor"), edges))
+
+
+@app.query("keys")
+def query_keys(message: Message, context: Context) -> Message:
+    """Begin a secure sum."""
+    return _step(message, secure.keys(open_site(context), message))
+
+
+@app.query("shares")
+def query_shares(message: Message, context: Context) -> Message:
+    """Share this site's secrets of a sum out among the others."""
+    return _step(message, secure.shares(open_site(context), message))
+
+
+@app.query("unmask")
+def query_unmask(message: Message, context: Context) -> Message:
+    """End a secure sum."""
+    return _step(message, secure.unmask(open_site(context), message))
 
 
 @lru_cache(maxsize=2)
@@ -107,9 +131,19 @@ def _position(message: Message, name: str) -> int:
     return int(str(message.content.config_records["position"][name]))
 
 
-def _counts(message: Message, site: Site, counts: Arrays) -> Message:
+def _counts(message: Message, site: Site, count: Callable[[], Arrays]) -> Message:
+    if site.world.config.secure_aggregation:
+        session = secure.admit(site, message)
+        return Message(
+            content_of(*secure.masked_counts(site, message, session, count())), reply_to=message
+        )
     metrics: dict[str, Value] = {
         "experience": _position(message, "experience"),
         "num-examples": len(site.evaluation_rows),
     }
-    return Message(content_of({"histogram": counts}, {"metrics": metrics}), reply_to=message)
+    return Message(content_of({"histogram": count()}, {"metrics": metrics}), reply_to=message)
+
+
+def _step(message: Message, told: ScalarRecords) -> Message:
+    """Return the reply to a step of a secure sum that sends no vector."""
+    return Message(content_of({}, told), reply_to=message)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
+from clients import secure
 from clients.rules import Rules, asked_of
 from clients.site import Site
 from fedretune import wire
@@ -63,8 +64,10 @@ def _ruled(
     return content_of(arrays, scalars)
 
 
-def _schema(message_type: str, site: Site) -> wire.Schema:
-    world = site.world
+def _schema(message: Message, site: Site) -> wire.Schema:
+    message_type, world = message.metadata.message_type, site.world
+    if world.config.secure_aggregation and message_type != "query":
+        return secure.STEPS.get(message_type) or secure.schema_of(site, message)
     findings, experiences = len(world.scenario.findings), world.scenario.experiences
     schemas = {
         "query": wire.HANDSHAKE,
@@ -87,7 +90,7 @@ def _checked(
     reply: Message, message: Message, site: Site
 ) -> tuple[wire.ArrayRecords, wire.ScalarRecords]:
     """Return the arrays and the scalars of a reply, or raise `WireError`."""
-    schema = _schema(message.metadata.message_type, site)
+    schema = _schema(message, site)
     if not reply.has_content():
         raise wire.WireError("the reply carries an error text, which may not leave")
     arrays, scalars = wire.take_apart(reply.content)

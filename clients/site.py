@@ -66,7 +66,7 @@ class Site:
 
     def handshake(self) -> Scalars:
         """Return what the server may know: versions, fingerprints, findings and counts."""
-        world = self.world
+        world, split = self.world, self.world.config.evaluation_split
         return {
             "name": self.name,
             "version": fedretune.__version__,
@@ -76,14 +76,18 @@ class Site:
             "dim": world.adaptor.dim,
             "findings": list(world.scenario.findings),
             "train-examples": [
-                len(world.scenario.lesson(self.name, step).rows)
+                self._told(world.scenario.lesson(self.name, step).rows)
                 for step in range(world.scenario.steps)
             ],
             "test-examples": [
-                len(world.scenario.shard(self.name, experience, world.config.evaluation_split))
+                self._told(world.scenario.shard(self.name, experience, split))
                 for experience in range(world.scenario.experiences)
             ],
         }
+
+    def _told(self, rows: Array) -> int:
+        """Return what is told of a number of images: where only sums are, if there are any."""
+        return int(len(rows) > 0) if self.world.config.secure_aggregation else len(rows)
 
     def train(
         self, sent: ArrayRecords, experience: int, round_: int, memory: SiteMemory

@@ -20,10 +20,11 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
+def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Give a file that takes the name `path` when the block ends well, and vanishes otherwise.
 
-    A reader sees the old content or the new, whole, also after a power cut. Raises `OSError`.
+    A reader sees the old content or the new, whole, also after a power cut. Nobody but its owner
+    reads it before it has its `mode`. Raises `OSError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -33,7 +34,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
         synced(path.parent)
     finally:

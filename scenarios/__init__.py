@@ -4,9 +4,11 @@ A scenario is a pure operation on the manifest's table. It knows no Flower and n
 site, the server and the command line can all rebuild it from the run's config alone.
 """
 
+from scenarios.aggregation import taking_part
 from scenarios.arrange import arrange, first_trained, taught
-from scenarios.config import RunConfig, taking_part
+from scenarios.config import RunConfig
 from scenarios.schedules import SCHEDULES
+from scenarios.secure import check_summed, counts_ring, update_code, update_ring
 from scenarios.stream import SCENARIOS, Lesson, Scenario, build_scenario
 from scenarios.views import at_once, pooled
 
@@ -19,8 +21,12 @@ __all__ = [
     "arrange",
     "at_once",
     "build_scenario",
+    "check_summed",
+    "counts_ring",
     "first_trained",
     "pooled",
     "taking_part",
     "taught",
+    "update_code",
+    "update_ring",
 ]

@@ -63,3 +63,8 @@ def strategy_settings(
                 "out, or take another strategy."
             )
     return {**traits.settings, **traits.requires}
+
+
+def taking_part(sites: int, share: float) -> int:
+    """Return how many of so many sites take part in a round: a share of them, at least one."""
+    return min(sites, max(1, round(share * sites)))

@@ -13,9 +13,10 @@ from fedretune.compression import Compression, compression_of
 from fedretune.errors import UserError, one_of
 from fedretune.methods import Method, Remedy, method_of, remedies_of
 from fedretune.strategies import Traits, check_sites, part_of, traits_of
-from scenarios.aggregation import AggregationConfig, strategy_settings
-from scenarios.failures import Failures
+from scenarios.aggregation import AggregationConfig, strategy_settings, taking_part
+from scenarios.failures import Failures, check_attackers
 from scenarios.privacy import PrivacyConfig, check_privacy, private_settings
+from scenarios.secure import check_secure
 from scenarios.table import Scalar, Table
 
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ class RunConfig(Table):
     stream_mean: bool = False
     compression: str = "none"
     compression_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    secure_aggregation: bool = False
+    secure_threshold: Annotated[float, Field(gt=0.5, le=1)] = 0.66
+    secure_clip: Annotated[float, Field(ge=2**-10, le=1024, allow_inf_nan=False)] = 1.0
+    secure_examples: Annotated[int, Field(ge=1, le=2**40)] = 100_000
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     patience: Annotated[int, Field(ge=0)] = 3
@@ -139,8 +144,9 @@ class RunConfig(Table):
         # Methods, adaptors and compressions have their own lists of names.
         config.compression_of(config.spec(dim=1, findings=1))
         Failures.of(config.failures)
-        _check_attackers(config)
+        check_attackers(config)
         check_privacy(config)
+        check_secure(config)
         if config.participation < 1:
             _check_participation(config)
         if config.how.trains:
@@ -203,26 +209,6 @@ def _fill(given: dict[str, Scalar], values: Mapping[str, Scalar]) -> None:
     given.update({key: value for key, value in values.items() if given[key] == DEFAULTS[key]})
 
 
-def _check_attackers(config: RunConfig) -> None:
-    """Raise `UserError` for attackers without an attack, one without them, or too many of them."""
-    if bool(config.attack) != bool(config.attackers):
-        raise UserError(
-            f"attack is '{config.attack}' and attackers is {config.attackers}: give both, or none."
-        )
-    if config.attack_strength and not config.attack:
-        raise UserError("attack-strength is of no use without an attack.")
-    if config.attack and config.compression != "none":
-        raise UserError(
-            f"compression is '{config.compression}', and attacks are on whole adaptors: set "
-            "compression = none, or leave the attack out."
-        )
-    if config.nodes and config.attackers >= config.nodes:
-        raise UserError(
-            f"attackers is {config.attackers} and there are {config.nodes} sites: at least one "
-            "site must be honest."
-        )
-
-
 def _check_strategy(config: RunConfig) -> None:
     """Raise `UserError` if the method or the number of sites leaves the strategy nothing to do."""
     if config.how.arrangement == "local" and config.strategy != DEFAULTS["strategy"]:
@@ -233,11 +219,6 @@ def _check_strategy(config: RunConfig) -> None:
     if config.nodes:
         sites = taking_part(config.nodes, config.participation)
         check_sites(config.strategy, config.aggregation.model_dump(), sites, "a round has")
-
-
-def taking_part(sites: int, share: float) -> int:
-    """Return how many of so many sites take part in a round: a share of them, at least one."""
-    return min(sites, max(1, round(share * sites)))
 
 
 def _check_participation(config: RunConfig) -> None:

@@ -1,12 +1,15 @@
 """When sites fail in a simulation: drawn from (seed, site, experience, round) alone."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fedretune.errors import UserError, one_of
 from fedretune.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from scenarios.config import RunConfig
 
 #: What becomes of a site in a round; nothing: it is well.
 Fate = Literal["", "crash", "slow", "leave"]
@@ -67,6 +70,26 @@ class Failures:
         if round_ < 0 or drawn >= self.crash + self.slow:
             return ""
         return "crash" if drawn < self.crash else "slow"
+
+
+def check_attackers(config: "RunConfig") -> None:
+    """Raise `UserError` for attackers without an attack, one without them, or too many of them."""
+    if bool(config.attack) != bool(config.attackers):
+        raise UserError(
+            f"attack is '{config.attack}' and attackers is {config.attackers}: give both, or none."
+        )
+    if config.attack_strength and not config.attack:
+        raise UserError("attack-strength is of no use without an attack.")
+    if config.attack and config.compression != "none":
+        raise UserError(
+            f"compression is '{config.compression}', and attacks are on whole adaptors: set "
+            "compression = none, or leave the attack out."
+        )
+    if config.nodes and config.attackers >= config.nodes:
+        raise UserError(
+            f"attackers is {config.attackers} and there are {config.nodes} sites: at least one "
+            "site must be honest."
+        )
 
 
 def _uniform(*parts: object) -> float:

@@ -54,7 +54,8 @@ def _run(grid: Grid, config: RunConfig, folder: RunFolder, done: int, models: Mo
     cohort = partial(Cohort, config.norm_bound, config.train.batch_size)
     recorder = Recorder(folder.path) if config.record_wire else None
     patience = (config.round_timeout, config.patience)
-    federation = Federation(grid, folder, *patience, cohort, recorder)
+    counted = not config.secure_aggregation
+    federation = Federation(grid, folder, *patience, cohort, recorder, counted)
     terms = federation.gather(config.nodes)
     folder.write_config(_resolved(config, terms))
     folder.event(

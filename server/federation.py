@@ -56,6 +56,8 @@ class Federation:
         Makes what judges the updates of a round.
     recorder : Recorder, optional
         Keeps every message.
+    counted : bool (default: True)
+        Whether sites tell how many images they have, rather than whether there are any.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Federation:
         patience: int,
         cohort: Callable[[], Cohort],
         recorder: Recorder | None = None,
+        counted: bool = True,
     ) -> None:
         self.grid = grid
         self.folder = folder
@@ -73,7 +76,7 @@ class Federation:
         self.members: dict[str, Member] = {}
         self._cohort = cohort
         self._recorder = recorder
-        self._group = GROUP
+        self._group, self._counted = GROUP, counted
         self._known: set[int] = set()
         self._standing = Standing(patience)
         for row in folder.read("sites.csv"):
@@ -311,5 +314,6 @@ class Federation:
             else:
                 member = self.members[name] = member_of(node, answer)
                 self.folder.site(name, experience, -1, "joined", "")
-                sizes = {"train": member.train_examples, "test": member.test_examples}
+                told = (member.train_examples, member.test_examples) if self._counted else ((), ())
+                sizes = dict(zip(("train", "test"), told, strict=True))
                 self.folder.event("joined", site=name, experience=experience, **sizes)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedretune import wire
+from server.models import GLOBAL, Models
 
 
 def content_of(
@@ -21,3 +22,24 @@ def content_of(
             "position": ConfigRecord({"experience": experience, "round": round_, "run": run}),
         }
     )
+
+
+def contents(
+    models: Models | None,
+    more: Mapping[str, Mapping[str, wire.Array]],
+    position: tuple[int, int],
+    run: str,
+) -> Callable[[str], RecordDict]:
+    """Return a maker of a message's content for a site: its adaptor, and `more` arrays for all.
+
+    The global adaptor is encoded once for all; without `models` none is sent.
+    """
+
+    def maker(sent: Mapping[str, Mapping[str, wire.Array]]) -> Callable[[], RecordDict]:
+        return content_of(sent, *position, run)
+
+    if models is None:
+        for_all = maker(more)
+        return lambda site: for_all()
+    for_all = maker({**more, "adaptor": models[GLOBAL]})
+    return lambda site: (maker({**more, "adaptor": models[site]}) if site in models else for_all)()

@@ -53,13 +53,36 @@ def record(
     scale : float
         What turns a score of the `difference` rule into a logit; 1 for the zero-shot model.
     """
-    at = (step.model, step.experience)
     pooled: Array = np.zeros((), dtype=np.int64)
-    sites = 0
+    sites, at = 0, (step.model, step.experience)
     for names, group in _groups(counts):
         _write_sites(folder, terms, at, names, group, edges, scale)
         pooled = pooled + group.sum(0)
         sites += len(names)
+    record_pooled(folder, terms, step, pooled, sites, edges, scale)
+
+
+def record_pooled(
+    folder: RunFolder,
+    terms: Terms,
+    step: Step,
+    pooled: Array,
+    sites: int,
+    edges: Array,
+    scale: float,
+) -> None:
+    """Write the figures of all sites pooled, which may be all that is known; tell the macro ones.
+
+    Parameters
+    ----------
+    folder, terms, step, edges, scale
+        As for `record`.
+    pooled : int64 array [2 (rule), E, F, 2, bins]
+        The sum of the sites' counts.
+    sites : int
+        How many they are.
+    """
+    at = (step.model, step.experience)
     areas = _write_sites(folder, terms, at, ["pooled"], pooled[None], edges, scale)
     _write_findings(folder, terms, at, pooled)
     last = Histograms(pooled.sum(1), edges, scale, step.experience)

@@ -7,30 +7,31 @@ resuming is starting at a later step.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from flwr.app import RecordDict
 
 from fedretune import wire
-from fedretune.adaptors import Spec, build, from_arrays, to_arrays
+from fedretune.adaptors import Spec, build, to_arrays
 from fedretune.compression import UnsoundError
 from fedretune.errors import UserError
-from fedretune.evaluation import BINS, bin_edges
 from fedretune.seeds import derive_seed
 from fedretune.strategies import check_sites
-from scenarios import RunConfig, taking_part, taught
+from scenarios import RunConfig, check_summed, taking_part, taught
 from server.along import begun, settled
+from server.evaluation import Evaluation
 from server.federation import Federation
 from server.folder import RunFolder
 from server.handshake import Terms
-from server.messages import content_of
-from server.models import GLOBAL, Models, adaptor_of, adaptors_of, flatten, state_of, with_state
+from server.messages import contents
+from server.models import GLOBAL, Models, adaptor_of, flatten, state_of, with_state
 from server.quorum import check_present
-from server.record import note_privacy, note_suppressed, record
+from server.record import note_privacy
 from server.replies import Reply, examples_of
 from server.steps import Step, steps
 from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
+from server.sums import SUM, Sums
 from server.tally import Tally
 
 
@@ -90,6 +91,8 @@ class Stream:
                 where = f"a round of experience {experience} has"
                 count = taking_part(with_images, self.config.participation)
                 check_sites(self.config.strategy, parameters, count, where)
+                if self.config.secure_aggregation:
+                    check_summed(count, where)
 
     def _train_along(self, step: Step, models: Models) -> Models:
         """Train a round; around an experience's rounds, keep the mean along the stream."""
@@ -106,6 +109,8 @@ class Stream:
         asked = self._asked(step)
         if not asked:
             return models
+        if self.config.secure_aggregation:
+            return self._train_summed(step, models, asked)
         fold, tally, own = self._fold(models), Tally(), dict[str, Arrays]()
         for site, reply, adaptor in self._trained(step, models, asked):
             examples = tally.add(reply.scalars["metrics"])
@@ -120,6 +125,25 @@ class Stream:
             return {**models, **own}
         adaptor, state = fold.result()
         return with_state({**models, GLOBAL: adaptor}, state)
+
+    def _train_summed(self, step: Step, models: Models, asked: Sequence[str]) -> Models:
+        """Train a round of whose replies the sum is all that is known."""
+        sent = self._content(step, models, **self._sent(models))
+        found, sites = self._sums.updates(step, asked, sent, models[GLOBAL])
+        for site in sites:
+            self.federation.note(site, step.experience, step.round, "trained", "")
+        tally = Tally(len(sites), found.examples, found.loss * found.examples)
+        self._tell_round(step, tally, len(asked), cut=found.clipped)
+        records = {} if found.positives is None else {"counts": {"positives": found.positives}}
+        fold = self._fold(models)
+        fold.add(Update(SUM, found.adaptor, found.examples, records))
+        adaptor, state = fold.result()
+        return with_state({**models, GLOBAL: adaptor}, state)
+
+    @cached_property
+    def _sums(self) -> Sums:
+        run = self.folder.path.name
+        return Sums(self.config, self.spec, self.federation, self.terms, run, self._check_enough)
 
     def _fold(self, models: Models) -> Fold:
         """Return the round's aggregation, as the strategy has it."""
@@ -189,23 +213,10 @@ class Stream:
     def _content(
         self, step: Step, models: Models | None, **more: Arrays
     ) -> Callable[[str], RecordDict]:
-        """Return a maker of a message's content for a site: its adaptor, and arrays for all.
+        """Return a maker of a message's content for a site: its adaptor, and arrays for all."""
+        return contents(models, more, (step.experience, step.round), self.folder.path.name)
 
-        The global adaptor is encoded once for all; without `models` none is sent.
-        """
-
-        def maker(sent: Mapping[str, Arrays]) -> Callable[[], RecordDict]:
-            return content_of(sent, step.experience, step.round, self.folder.path.name)
-
-        if models is None:
-            for_all = maker(more)
-            return lambda site: for_all()
-        for_all = maker({**more, "adaptor": models[GLOBAL]})
-        return lambda site: (
-            maker({**more, "adaptor": models[site]}) if site in models else for_all
-        )()
-
-    def _tell_round(self, step: Step, tally: Tally, asked: int) -> None:
+    def _tell_round(self, step: Step, tally: Tally, asked: int, **more: int) -> None:
         self.folder.event(
             "round",
             experience=step.experience,
@@ -217,54 +228,14 @@ class Stream:
             bytes_up=self.folder.bytes["up"],
             bytes_down=self.folder.bytes["down"],
             seconds=round(self.folder.seconds(), 3),
+            **more,
         )
 
     def _evaluate(self, step: Step, models: Models) -> None:
-        """Ask where the scores lie, choose edges for all, ask for the counts between them."""
-        sent = None if step.model == "zero-shot" else models
-        findings, experiences = len(self.terms.findings), self.terms.experiences
-        coarse: wire.Array = np.zeros((), dtype=np.int64)
-        for _, each in self._counts(step, "coarse", sent, wire.coarse_schema(findings)):
-            coarse = coarse + each.astype(np.int64)
-        edges = bin_edges(coarse, BINS)
-        counts = self._counts(
-            step,
-            "histograms",
-            sent,
-            wire.histogram_schema(experiences, findings, BINS),
-            edges={"edges": edges},
+        evaluation = Evaluation(
+            self.config, self.federation, self.terms, self.folder, self._sums, self._check_enough
         )
-        record(self.folder, self.terms, step, counts, edges, self._scale(step, models))
-
-    def _scale(self, step: Step, models: Models) -> float:
-        """Return what turns a difference of cosines into the evaluated model's logit.
-
-        Where each site has an adaptor of its own, the mean of theirs.
-        """
-        if step.model == "zero-shot":
-            return 1.0
-        own = {owner: self._scale_of(arrays) for owner, arrays in adaptors_of(models).items()}
-        scales = [own.get(site, own[GLOBAL]) for site in self.federation.members]
-        return sum(scales) / len(scales)
-
-    def _scale_of(self, arrays: Arrays) -> float:
-        return float(from_arrays(self.spec, arrays).logit_scale().detach())
-
-    def _counts(
-        self, step: Step, action: str, models: Models | None, schema: wire.Schema, **more: Arrays
-    ) -> Iterator[tuple[str, wire.Array]]:
-        """Yield each site's counts. Raises `UserError`, in the end, if too few sites answered."""
-        everybody, present = self.federation.members, self.federation.present(step.experience)
-        members = [site for site in present if sum(everybody[site].test_examples)]
-        content, got = self._content(step, models, **more), 0
-        for site, reply in self.federation.ask(
-            f"evaluate.{action}", members, content, schema, step.experience
-        ):
-            got += 1
-            (counts,) = reply.arrays["histogram"].values()
-            note_suppressed(self.folder, site, step.experience, reply)
-            yield site, counts
-        self._check_enough(got, len(members), step)
+        evaluation.run(step, models)
 
     def _check_enough(self, got: int, asked: int, step: Step) -> None:
         needed, why = max(1, math.ceil(self.config.quorum * asked)), "the quorum is"

@@ -158,10 +158,11 @@ def _undefined(pooled: pd.DataFrame) -> dict[str, list[int]]:
 
 def _traffic(folder: RunFolder) -> dict[str, Any]:
     traffic = pd.read_csv(folder.path / "traffic.csv")
-    up = traffic[(traffic["kind"] == "train") & (traffic["direction"] == "up")]
+    up = traffic[(traffic["round"] >= 0) & (traffic["direction"] == "up")]
+    rounds = up.groupby(["experience", "round", "site"])["bytes"].sum()
     totals = traffic.groupby("direction")["bytes"].sum()
     return {
-        "bytes_up_per_site_round": round(float(up["bytes"].mean()), 1) if len(up) else 0.0,
+        "bytes_up_per_site_round": round(float(rounds.mean()), 1) if len(rounds) else 0.0,
         "bytes_up": int(totals.get("up", 0)),
         "bytes_down": int(totals.get("down", 0)),
     }

@@ -64,6 +64,9 @@ class Traits:
     sends : tuple[str, ...] (default: none)
         What, of all that it remembers from round to round, goes down to each site beside the
         adaptor, once there is any: names of the server's state, each then a record, in float32.
+    from_mean : bool (default: False)
+        Whether the weighted mean of the replies tells it all that it needs of them: then a secure
+        sum will do.
     part : str (default: none)
         The site's part, a `SitePart`, as ``"package.module:attribute"``.
     """
@@ -74,18 +77,23 @@ class Traits:
     requires: Mapping[str, str] = field(default_factory=dict)
     least: Callable[[Parameters], int] = _one
     sends: tuple[str, ...] = ()
+    from_mean: bool = False
     part: str = "fedretune.strategies.part:SitePart"
 
 
 _ADAPTIVE = ("server_lr", "beta_1", "beta_2", "tau")
 
 STRATEGIES: dict[str, Traits] = {
-    "fedavg": Traits(),
-    "fedprox": Traits(("mu",), part="fedretune.strategies.fedprox:FedProx"),
-    "fedavgm": Traits(("server_lr", "momentum"), settings={"aggregation.server-lr": 1.0}),
-    "fedadam": Traits(_ADAPTIVE, settings={"aggregation.server-lr": 0.01}),
-    "fedyogi": Traits(_ADAPTIVE, settings={"aggregation.server-lr": 0.01}),
-    "fedadagrad": Traits(("server_lr", "tau"), settings={"aggregation.server-lr": 0.01}),
+    "fedavg": Traits(from_mean=True),
+    "fedprox": Traits(("mu",), from_mean=True, part="fedretune.strategies.fedprox:FedProx"),
+    "fedavgm": Traits(
+        ("server_lr", "momentum"), settings={"aggregation.server-lr": 1.0}, from_mean=True
+    ),
+    "fedadam": Traits(_ADAPTIVE, settings={"aggregation.server-lr": 0.01}, from_mean=True),
+    "fedyogi": Traits(_ADAPTIVE, settings={"aggregation.server-lr": 0.01}, from_mean=True),
+    "fedadagrad": Traits(
+        ("server_lr", "tau"), settings={"aggregation.server-lr": 0.01}, from_mean=True
+    ),
     "fedmedian": Traits(weighs=False),
     "fedtrimmedavg": Traits(("trimmed",), weighs=False, least=_trimmed),
     "krum": Traits(("attackers",), weighs=False, least=_krum),

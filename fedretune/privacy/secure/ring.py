@@ -32,7 +32,8 @@ class Ring:
         width = -(-(most.bit_length() + 1) // 8)
         if width > WIDEST:
             raise UserError(
-                f"A sum of up to {most} does not fit into {WIDEST} bytes: lower secure-clip."
+                f"A sum of up to {most} does not fit into {WIDEST} bytes: lower "
+                "secure-clip or secure-examples."
             )
         return cls(width)
 

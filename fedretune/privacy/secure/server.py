@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from fedretune.privacy.secure.masks import (
+    SEED,
     agreed,
     pair_mask,
     private_key,
@@ -19,6 +20,28 @@ from fedretune.wire import Array
 
 class UnmaskingError(ValueError):
     """The masks cannot be taken off: there are too few shares, or wrong ones."""
+
+
+def checked_keys(mask: str, seal: str, others: Collection[PublicKeys]) -> PublicKeys:
+    """Return a site's keys, from hexadecimal digits.
+
+    A sum with keys that are of no use is refused by every other site: without who told them it
+    goes on.
+
+    Raises
+    ------
+    ValueError
+        They are no keys, or another site's.
+    """
+    try:
+        keys = PublicKeys(bytes.fromhex(mask), bytes.fromhex(seal))
+        for key in keys:
+            agreed(private_key(bytes(SEED)), key, b"check")
+    except ValueError as error:
+        raise ValueError("its public keys are no keys") from error
+    if keys.mask == keys.seal or {*keys} & {key for each in others for key in each}:
+        raise ValueError("its public keys are not its own")
+    return keys
 
 
 class MaskedSum:

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 #: Bytes of a share, and of the secret.
 SHARE = 16
 _NONCE = 12
+#: Bytes of a box of two shares: nonce, shares, tag.
+BOX = _NONCE + 2 * SHARE + 16
 
 
 def split(secret: bytes, threshold: int, holders: int) -> list[bytes]:

@@ -1,0 +1,110 @@
+"""What a run sums securely: the sites' updates of a round, and their histograms."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from fedretune import wire
+from fedretune.adaptors import Spec
+from fedretune.errors import UserError
+from fedretune.privacy.secure.about import About
+from fedretune.privacy.secure.fixed import UpdateSum, decode_counts
+from scenarios import RunConfig, counts_ring, update_code, update_ring
+from server.federation import Federation
+from server.handshake import Terms
+from server.record import note_privacy
+from server.secure import Content, Summing, Wanted
+from server.steps import Step
+
+#: Whose the one update is that a strategy gets of a sum.
+SUM = "@sum"
+
+
+@dataclass(frozen=True)
+class Sums:
+    """The secure sums of a run.
+
+    Parameters
+    ----------
+    config : RunConfig
+    spec : Spec
+        What is trained.
+    federation : Federation
+    terms : Terms
+    run : str
+        Its name.
+    enough : callable (got, asked, step)
+        Raises `UserError` where the quorum is not reached.
+    """
+
+    config: RunConfig
+    spec: Spec
+    federation: Federation
+    terms: Terms
+    run: str
+    enough: Callable[[int, int, Step], None]
+
+    def updates(
+        self, step: Step, sites: Sequence[str], content: Content, sent: Mapping[str, wire.Array]
+    ) -> tuple[UpdateSum, list[str]]:
+        """Return the sum of a round's updates of the adaptor that was `sent`, and whose it is.
+
+        Raises
+        ------
+        UserError
+            Too few sites stayed, or their sum is none that there can be.
+        """
+        config = self.config
+        code = update_code(config, self.spec, len(self.terms.findings))
+        wanted = Wanted(
+            self._about(step, "train"),
+            sites,
+            content,
+            code.numbers,
+            lambda peers: update_ring(config, code, peers),
+            lambda got: self.enough(got, len(sites), step),
+            config.privacy.on,
+            lambda site, reply: note_privacy(self.federation.folder, config, site, step, reply),
+        )
+        total, survivors = self._summing(wanted).result()
+        try:
+            return code.decode(total, sent), survivors
+        except ValueError as error:
+            raise _no_sum(wanted.about, error) from error
+
+    def counts(
+        self, step: Step, kind: str, sites: Sequence[str], content: Content, schema: wire.Schema
+    ) -> tuple[wire.Array, int]:
+        """Return the sum of the sites' histograms, and of how many sites it is.
+
+        Raises `UserError` as `updates` does.
+        """
+        (cells,) = schema.arrays["histogram"].values()
+        wanted = Wanted(
+            self._about(step, kind),
+            sites,
+            content,
+            prod(cells.shape),
+            lambda peers: counts_ring(self.config, peers),
+            lambda got: self.enough(got, len(sites), step),
+        )
+        total, survivors = self._summing(wanted).result()
+        most = len(survivors) * self.config.secure_examples
+        try:
+            return decode_counts(total, cells.shape, most), len(survivors)
+        except ValueError as error:
+            raise _no_sum(wanted.about, error) from error
+
+    def _summing(self, wanted: Wanted) -> Summing:
+        return Summing(self.federation, self.config.secure_threshold, wanted)
+
+    def _about(self, step: Step, kind: str) -> About:
+        return About(self.run, kind, step.model, step.experience, step.round)
+
+
+def _no_sum(about: About, error: ValueError) -> UserError:
+    return UserError(
+        f"Secure aggregation: what the sites sent adds up to {error} ({about.text}). One of them "
+        "sent something else than it should, and nobody can see which: find it by their own logs, "
+        "then go on with --resume."
+    )
