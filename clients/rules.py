@@ -107,6 +107,7 @@ def _proposal(world: World) -> Proposal:
         records=list(records),
         rounds=steps * config.rounds,
         private=config.privacy.on,
+        secure=config.secure_aggregation,
         bundle=_bundle(),
     )
 

@@ -69,7 +69,7 @@ def update_code(config: "RunConfig", adaptor: Spec, findings: int) -> UpdateCode
     """Return how the updates of an adaptor become vectors that are summed."""
     shapes = {name: shape for name, (shape, _) in adaptor.tensors().items()}
     counted = config.counted(findings)
-    by_finding = tuple(adaptor.by_finding) if counted else ()
+    by_finding = tuple(name for name in adaptor.by_finding if counted and name in shapes)
     return UpdateCode(shapes, config.secure_clip, by_finding, counted)
 
 

@@ -31,6 +31,11 @@ MAY_DIFFER = {
     *("resume", "out", "name", "device", "allow-hub", "workers"),
     *("round-timeout", "quorum", "patience", "norm-bound"),
 }
+#: What is said where `norm-bound` cannot be kept to.
+UNJUDGED = (
+    "secure aggregation: no update is judged by its length (norm-bound), as the server sees none. "
+    "Each site cuts its own, to changes of {:g} (secure-clip)."
+)
 
 app = ServerApp()
 
@@ -65,6 +70,8 @@ def _run(grid: Grid, config: RunConfig, folder: RunFolder, done: int, models: Mo
         rounds=config.rounds,
         step=done,
     )
+    if config.secure_aggregation and config.norm_bound:
+        folder.event("note", text=UNJUDGED.format(config.secure_clip))
     stream = Stream(config, federation, terms, folder)
     models = stream.run(done, models)
     write_models(folder.path, stream.spec, models, config)

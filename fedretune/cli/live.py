@@ -93,6 +93,9 @@ class RunView:
         total = self._experiences * self._rounds
         self.bar.reset(self._task, total=total, completed=done, description=f"{total} rounds")
 
+    def _show_note(self, event: Event) -> None:
+        say(f"[yellow]{escape(event['text'])}[/]", self.console)
+
     def _show_round(self, event: Event) -> None:
         bytes_ = event.get("bytes_up", 0) + event.get("bytes_down", 0)
         say(
@@ -100,6 +103,9 @@ class RunView:
             f"loss {event['loss']:.4f}",
             self.console,
         )
+        if event.get("cut"):
+            what = f"{event['cut']:,} numbers of updates were cut to secure-clip: raise it?"
+            say(f"{self._where(event)}  [yellow]{what}[/]", self.console)
         self._status = replace(
             self._status,
             where=self._where(event),

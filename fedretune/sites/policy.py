@@ -29,6 +29,8 @@ class Proposal:
         Rounds of the whole run.
     private : bool
         Whether the run promises differential privacy.
+    secure : bool
+        Whether the server learns sums of what sites send alone.
     bundle : str
         The first hexadecimal digits of the SHA-256 of the app's bundle; empty if unknown.
     """
@@ -38,6 +40,7 @@ class Proposal:
     records: Collection[str]
     rounds: int
     private: bool
+    secure: bool
     bundle: str
 
 
@@ -61,6 +64,8 @@ class Policy(Table):
         A cell of a histogram or a count that is neither 0 nor at least this is sent as 0.
     cell_noise : float
         Scale of the noise that each cell of a histogram gets, an empty one too.
+    secure_aggregation : str
+        "required" or "allowed": whether a run without it is declined.
     backbone_may_travel : bool
         False; there is no way to allow it.
     bundle : str
@@ -77,6 +82,7 @@ class Policy(Table):
     smallest_shard: Annotated[int, Field(ge=0)] = 0
     smallest_cell: Annotated[int, Field(ge=0)] = 0
     cell_noise: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    secure_aggregation: Literal["allowed", "required"] = "allowed"
     backbone_may_travel: Literal[False] = False
     bundle: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
@@ -91,6 +97,8 @@ class Policy(Table):
             raise refused(
                 f"an epsilon of at most {self.epsilon:g}, and the run has no differential privacy"
             )
+        if self.secure_aggregation == "required" and not asked.secure:
+            raise refused("secure aggregation alone, and the run has none")
         if self.bundle and not (asked.bundle and self.bundle.startswith(asked.bundle)):
             raise refused("another app bundle, by its SHA-256")
 

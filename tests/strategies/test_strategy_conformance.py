@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fedretune.strategies
+from fedretune.strategies import traits_of
 from server.strategies import STRATEGIES
 from tests.strategies.folding import adaptor, aggregated, constant, least
 
@@ -134,3 +135,19 @@ def test_the_plain_mean_has_no_such_bound():
     honest, bad = [constant(0)] * 9, constant(1e9)
     found, _ = aggregated("fedavg", [*honest, bad], constant(0))
     assert all((array > 1e7).all() for array in found.values())
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if traits_of(name).from_mean])
+def test_the_weighted_mean_of_the_replies_tells_it_as_much_as_they_do(strategy):
+    """What a secure sum is enough for."""
+    current, *replies = drawn(np.random.default_rng(5), 4)
+    examples = [3, 20, 7]
+    mean = {
+        name: np.average([reply[name] for reply in replies], 0, weights=examples)
+        for name in current
+    }
+    several, state = aggregated(strategy, replies, current, examples=examples)
+    once, other = aggregated(strategy, [mean], current, examples=[30])
+    close(once, several)
+    later, _ = aggregated(strategy, replies, current, state, examples)
+    close(aggregated(strategy, [mean], current, other, [30])[0], later)

@@ -43,7 +43,7 @@ class Kept:
             What `fedretune.privacy.secure.site.told` raises; or other sites were in the sum of this
             name before: from two sums that one site tells apart, that site's numbers follow.
         """
-        shares, there = told(session, survivors), sorted(survivors)
+        shares, there = told(session, survivors), sorted(set(survivors))
         before = self.unmasked().get(session.about, there)
         if before != there:
             raise refused("a second sum in this place, of other sites than the first")
