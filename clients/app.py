@@ -47,7 +47,7 @@ app = ClientApp(mods=[guarded(open_site)])
 @app.query()
 def query(message: Message, context: Context) -> Message:
     """Say who this site is and what it brings."""
-    return Message(content_of({}, {"site": open_site(context).handshake()}), reply_to=message)
+    return Message(content_of({}, open_site(context).greeting()), reply_to=message)
 
 
 @app.train()

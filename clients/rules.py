@@ -13,7 +13,7 @@ from flwr.app import ConfigRecord, Message
 import fedretune.sites.policy as policies
 from clients.world import World
 from fedretune import wire
-from fedretune.adaptors import AdaptorSpec
+from fedretune.adaptors import ProbeSpec, TunedSpec
 from fedretune.errors import UserError
 from fedretune.privacy.accounting import Release
 from fedretune.privacy.ledger import PrivacyLedger
@@ -103,12 +103,13 @@ def _proposal(world: World) -> Proposal:
     steps = world.scenario.steps if config.how.trains else 0
     return Proposal(
         methods=config.method.split("+"),
-        adaptor=adaptor.kind if isinstance(adaptor, AdaptorSpec) else "probe",
+        adaptor="probe" if isinstance(adaptor, ProbeSpec) else adaptor.kind,
         records=list(records),
         rounds=steps * config.rounds,
         private=config.privacy.on,
         secure=config.secure_aggregation,
         bundle=_bundle(),
+        backbone=isinstance(adaptor, TunedSpec) and adaptor.kind == "full",
     )
 
 

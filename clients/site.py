@@ -11,7 +11,7 @@ from clients.memory import SiteMemory
 from clients.private import learn_privately
 from clients.rules import Rules
 from clients.world import World
-from fedretune.adaptors import Model, from_arrays, to_arrays
+from fedretune.adaptors import Model, TunedSpec, from_arrays, to_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import coarse_histogram, histograms
 from fedretune.methods.method import Memory, Visit
@@ -63,6 +63,13 @@ class Site:
     name: str
     world: World
     rules: Rules | None = None
+
+    def greeting(self) -> ScalarRecords:
+        """Return the handshake, and with what is tuned inside a backbone the backbone's layout."""
+        adaptor, handshake = self.world.adaptor, self.handshake()
+        if not isinstance(adaptor, TunedSpec):
+            return {"site": handshake}
+        return {"site": handshake, "trunk": {"layout": list(adaptor.trunk)}}
 
     def handshake(self) -> Scalars:
         """Return what the server may know: versions, fingerprints, findings and counts."""
@@ -193,7 +200,7 @@ class Site:
         labels[~lesson.labelled] = np.nan
         return Visit(
             from_arrays(world.adaptor, arrays),
-            torch.from_numpy(world.embeddings.take(lesson.rows)),
+            world.images(lesson.rows),
             torch.from_numpy(labels),
             torch.from_numpy(lesson.trains),
             world.prompts,
@@ -249,10 +256,11 @@ class Site:
         """Score every evaluation image; without `arrays` the frozen model, zero-shot."""
         world = self.world
         adaptor = None if arrays is None else from_arrays(world.adaptor, arrays)
-        images = torch.from_numpy(world.embeddings.take(self.evaluation_rows))
-        with torch.no_grad():
-            found = scores(adaptor, images, world.prompts, world.config.pooling)
-        return {rule: score.numpy() for rule, score in found.items()}
+        parts = [
+            scores(adaptor, images, world.prompts, world.config.pooling)
+            for images in world.shown(self.evaluation_rows, adaptor is None)
+        ]
+        return {rule: torch.cat([each[rule] for each in parts]).numpy() for rule in parts[0]}
 
     @property
     def settings(self) -> TrainingSettings:

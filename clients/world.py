@@ -4,14 +4,17 @@ Built once a process and shared by all the sites that it simulates: the vectors 
 memory map, so a site costs its labels and nothing more.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fedretune.adaptors import Model, Spec
+from fedretune.adaptors import Model, Spec, TunedSpec
 from fedretune.backbones import describe
 from fedretune.data.manifest import Manifest, check_images, load_manifest
 from fedretune.data.phantoms import default_manifest
@@ -20,11 +23,15 @@ from fedretune.methods import Remedy
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.prompts import PromptSet, load_prompts
 from fedretune.training import TrainingResult
+from fedretune.tuning.load import use
+from fedretune.tuning.module import frozen_vectors
 from scenarios import RunConfig, Scenario, arrange, build_scenario
 from scenarios.partitions import DEFAULT_SITES
 
 #: The manifest's name that stands for the data that FedRETune draws itself.
 PHANTOMS = "phantoms"
+#: Images of which the tokens are read at a time to be scored.
+_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,24 @@ class World:
         default_factory=dict, compare=False
     )
 
+    def images(self, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Return what is stored of images: vectors in float32, tokens as they lie, in float16."""
+        if isinstance(self.adaptor, TunedSpec):
+            return torch.from_numpy(self.embeddings.take(rows, np.float16))
+        return torch.from_numpy(self.embeddings.take(rows))
+
+    def shown(self, rows: NDArray[np.int64], frozen: bool) -> Iterator[Tensor]:
+        """Yield images to be scored: all at once, or, as tokens are long, some at a time.
+
+        Where `frozen`, as the vectors that the backbone alone makes of them.
+        """
+        if not isinstance(self.adaptor, TunedSpec):
+            yield self.images(rows)
+            return
+        for start in range(0, max(len(rows), 1), _TOKENS):
+            images = self.images(rows[start : start + _TOKENS])
+            yield frozen_vectors(self.adaptor, images) if frozen else images
+
 
 @lru_cache(maxsize=2)
 def open_world(config: RunConfig, sites: int) -> World:
@@ -101,12 +126,14 @@ def world_of(
     hospitals = build_scenario(config, manifest.table, manifest.findings, sites)
     prompt_set = load_prompts(config.prompts)
     prompts = _prompts(config, prompt_set, manifest.findings)
+    spec = _spec(config, len(manifest.findings))
     embeddings = embed_images(
         manifest,
         config.backbone,
         device=config.device,
         allow_hub=config.allow_hub,
         progress=progress,
+        cut=spec if isinstance(spec, TunedSpec) else None,
     )
     return World(
         config,
@@ -117,17 +144,22 @@ def world_of(
         embeddings,
         prompt_set,
         prompts,
-        config.spec(embeddings.info.dim, len(manifest.findings)),
+        spec,
         config.remedies(),
     )
+
+
+def _spec(config: RunConfig, findings: int) -> Spec:
+    """Return what is trained; if inside the backbone, this process holds its trunk from now on."""
+    trunk = use(config.backbone, config.allow_hub).lines() if config.tunes else ()
+    return config.spec(describe(config.backbone, config.allow_hub).dim, findings, trunk)
 
 
 def _prompts(
     config: RunConfig, prompt_set: PromptSet, findings: tuple[str, ...]
 ) -> PromptEmbeddings:
-    """Return the encoded prompts; a probe looks at none, so its backbone need not read any."""
-    probing = config.how.probe is not None
-    if probing and not describe(config.backbone, config.allow_hub).reads_text:
+    """Return the encoded prompts; a head looks at none, so its backbone need not read any."""
+    if not config.prompted and not describe(config.backbone, config.allow_hub).reads_text:
         return no_prompts(findings, config.backbone)
     return embed_prompts(
         prompt_set,

@@ -1,7 +1,7 @@
 """Training an adaptor on frozen vectors: the hot loop of every site."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,10 +17,12 @@ from fedretune.objectives.difference import (
     logits_of,
     masked_bce,
     positive_weights,
+    seen,
     split_labels,
     without_one_class,
 )
-from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed
+from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings
+from fedretune.tuning.module import Tuned
 
 if TYPE_CHECKING:
     from fedretune.adaptors import Model
@@ -59,6 +61,8 @@ class TrainingSettings:
         from negatives alone nothing is learnt of a finding but to deny it.
     pooling : str (default: "mean")
         Over the prompts of a finding: see `cosines`.
+    checkpointing : bool (default: False)
+        Of what is tuned inside the backbone: see `Tuned`.
     """
 
     optimizer: str = "adam"
@@ -69,6 +73,7 @@ class TrainingSettings:
     balance: str = "none"
     one_class: str = "train"
     pooling: str = "mean"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -133,16 +138,17 @@ def train(
 
     Parameters
     ----------
-    model : Adaptor | Probe
+    model : Adaptor | Probe | Tuned
     images : Tensor
-        Shape ``[n, d]``, float32, n >= 1: the backbone's vectors.
+        Shape ``[n, d]``, float32, n >= 1: the backbone's vectors. For what is tuned inside it,
+        rows of its tokens, which may be float16.
     labels : Tensor
         Shape ``[n, F]``: 1, 0, or NaN where not labelled, which counts for nothing.
     prompts : PromptEmbeddings
         Of the same `F` findings.
     settings : TrainingSettings
     seed : int
-        Of the order of images, by a generator of its own.
+        Of the order of images, by a generator of its own, and of dropout.
     terms : Sequence[Term] (default: none)
         Added to the loss of each step, and no part of the reported one.
     """
@@ -153,24 +159,33 @@ def train(
     weights = positive_weights(labels, settings.balance)
     targets, labelled = split_labels(labels)
     known = None if bool(labelled.all()) else labelled
-    found = directed(images)
+    found = seen(model, images)
     optimizer = optimizer_of(model, settings)
     generator = torch.Generator().manual_seed(seed)
     steps = 0
     summed, entries = torch.zeros(()), torch.zeros(())
-    for epoch in range(settings.epochs):
-        order = torch.randperm(len(images), generator=generator)
-        for rows, batch, wanted, counted in _batches(
-            order, found, targets, known, settings.batch_size
-        ):
-            logits = logits_of(model, batch, prompts, settings.pooling)
-            loss = masked_bce(logits, wanted, counted, weights)
-            _step(optimizer, sum((term(rows, logits) for term in terms), start=loss))
-            steps += 1
-            if epoch == settings.epochs - 1:
-                count = torch.tensor(logits.numel()) if counted is None else counted.sum()
-                summed, entries = summed + loss.detach() * count, entries + count
+    with _noisy(model, settings, seed):
+        for epoch in range(settings.epochs):
+            order = torch.randperm(len(images), generator=generator)
+            for rows, batch, wanted, counted in _batches(
+                order, found, targets, known, settings.batch_size
+            ):
+                logits = logits_of(model, batch, prompts, settings.pooling)
+                loss = masked_bce(logits, wanted, counted, weights)
+                _step(optimizer, sum((term(rows, logits) for term in terms), start=loss))
+                steps += 1
+                if epoch == settings.epochs - 1:
+                    count = torch.tensor(logits.numel()) if counted is None else counted.sum()
+                    summed, entries = summed + loss.detach() * count, entries + count
     return TrainingResult(float(summed / entries.clamp_min(1.0)), len(images), steps)
+
+
+def _noisy(model: "Model", settings: TrainingSettings, seed: int) -> AbstractContextManager[None]:
+    """Have a model that is tuned inside the backbone drop what its spec says, and save memory."""
+    if not isinstance(model, Tuned):
+        return nullcontext()
+    model.checkpointing = settings.checkpointing
+    return model.dropping(seed)
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -194,8 +209,15 @@ def optimizer_of(model: "Model", settings: TrainingSettings) -> torch.optim.Opti
 def _batches(
     order: Tensor, images: Directed, targets: Tensor, labelled: Tensor | None, size: int
 ) -> Iterator[tuple[Tensor, Directed, Tensor, Tensor | None]]:
-    """Yield one epoch's batches: gathered once, then cut, which copies none."""
-    parts = (torch.split(each[order], size) for each in images)
+    """Yield one epoch's batches: gathered once, then cut, which copies none.
+
+    Tokens, which are long, are gathered batch by batch, so that there is no second copy of all.
+    """
+    parts: Iterator[Iterable[Tensor]]
+    if images.lengths.shape[-1]:
+        parts = (torch.split(each[order], size) for each in images)
+    else:
+        parts = (map(each.__getitem__, torch.split(order, size)) for each in images)
     batches = (Directed(*each) for each in zip(*parts, strict=True))
     rows, wanted = torch.split(order, size), torch.split(targets[order], size)
     counted = [None] * len(rows) if labelled is None else torch.split(labelled[order], size)

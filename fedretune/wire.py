@@ -96,7 +96,10 @@ HANDSHAKE = Schema(
             "train-examples": list[int],
             "test-examples": list[int],
         }
-    }
+    },
+    # Only where something is tuned inside the backbone: its layout, from which the server knows
+    # what may travel (`fedretune.tuning.layout`).
+    optional={"trunk": {"layout": list[str]}},
 )
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from fedretune.adaptors import AdaptorSpec, Spec
+from fedretune.adaptors import Spec
 from fedretune.compression import Compression, compression_of
 from fedretune.errors import UserError, one_of
 from fedretune.methods import Method, Remedy, method_of, remedies_of
 from fedretune.strategies import Traits, check_sites, part_of, traits_of
+from scenarios.adaptor import AdaptorConfig, check_adaptor, layout_of
 from scenarios.aggregation import AggregationConfig, strategy_settings, taking_part
 from scenarios.failures import Failures, check_attackers
 from scenarios.privacy import PrivacyConfig, check_privacy, private_settings
@@ -25,22 +26,6 @@ if TYPE_CHECKING:
 RECIPES = Path(__file__).parent / "recipes"
 
 
-class AdaptorConfig(Table):
-    """What is trained; see `fedretune.adaptors.AdaptorSpec`."""
-
-    kind: str = "mlp"
-    wiring: str = "double"
-    residual: bool = True
-    scale: str = "learnable"
-    features: Annotated[int, Field(ge=0, le=65_536)] = 0
-
-    def spec(self, dim: int, findings: int) -> AdaptorSpec:
-        """Return the adaptor for a backbone's dimensions. Raises `UserError`."""
-        return AdaptorSpec(
-            self.kind, self.wiring, dim, self.residual, self.scale, findings, self.features
-        )
-
-
 class TrainConfig(Table):
     """How a site trains in one round; see `fedretune.training.TrainingSettings`."""
 
@@ -51,6 +36,7 @@ class TrainConfig(Table):
     epochs: Annotated[int, Field(ge=1)] = 5
     balance: Literal["none", "sqrt", "full"] = "sqrt"
     one_class: Literal["train", "mask"] = "train"
+    checkpointing: bool = False
 
 
 class RemedyConfig(Table):
@@ -114,6 +100,7 @@ class RunConfig(Table):
     attack_strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     failures: str = ""
     record_wire: bool = False
+    allow_backbone_on_wire: bool = False
     adaptor: AdaptorConfig = AdaptorConfig()
     train: TrainConfig = TrainConfig()
     remedy: RemedyConfig = RemedyConfig()
@@ -143,6 +130,7 @@ class RunConfig(Table):
         config = _validated(given)
         # Methods, adaptors and compressions have their own lists of names.
         config.compression_of(config.spec(dim=1, findings=1))
+        check_adaptor(config)
         Failures.of(config.failures)
         check_attackers(config)
         check_privacy(config)
@@ -168,8 +156,21 @@ class RunConfig(Table):
         """How many Flower nodes take part; 0 where that is not known."""
         return 1 if self.how.arrangement == "central" else self.sites
 
-    def spec(self, dim: int, findings: int) -> Spec:
-        """Return what is trained, for a backbone's dimensions. Raises `UserError`."""
+    @property
+    def tunes(self) -> bool:
+        """Whether something inside the backbone is trained."""
+        return self.adaptor.tunes and self.how.probe is None
+
+    @property
+    def prompted(self) -> bool:
+        """Whether anything looks at prompts."""
+        return self.how.probe is None and not (self.tunes and self.adaptor.head == "linear")
+
+    def spec(self, dim: int, findings: int, trunk: tuple[str, ...] = ()) -> Spec:
+        """Return what is trained, for a backbone's dimensions and layout. Raises `UserError`."""
+        if self.tunes:
+            stages = self.experiences if self.how.tuned and self.how.order == "stream" else 1
+            return self.adaptor.tuned(layout_of(trunk), findings, stages, self.seed)
         return self.how.spec(self.adaptor.spec, dim, findings)
 
     def counted(self, findings: int) -> int:

@@ -131,5 +131,6 @@ def _resolved(config: RunConfig, terms: Terms | None) -> Mapping[str, Mapping[st
     if terms:
         names = ("backbone", "prompts", "adaptor")
         tables["fingerprints"] = {name: getattr(terms, name) for name in names}
-        tables["data"] = {"findings": list(terms.findings), "dim": terms.dim}
+        trunk = {"trunk": list(terms.trunk)} if terms.trunk else {}
+        tables["data"] = {"findings": list(terms.findings), "dim": terms.dim, **trunk}
     return tables

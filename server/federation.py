@@ -288,12 +288,12 @@ class Federation:
     ) -> dict[int, Mapping[str, wire.Value]]:
         """Return what each node says of itself, if a site that says so can take part at all."""
         asked = {f"node {node}": node for node in sorted(nodes)}
-        found = {}
+        found: dict[int, Mapping[str, wire.Value]] = {}
         for name, reply in self._exchange(
             asked, "query", lambda _: RecordDict(), wire.HANDSHAKE, experience, -1
         ):
             self._known.add(asked[name])
-            answer = reply.scalars["site"]
+            answer = {**reply.scalars["site"], **reply.scalars.get("trunk", {})}
             if why := objection(answer):
                 self.folder.site(name, experience, -1, "aside", why)
             else:

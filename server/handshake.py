@@ -35,6 +35,7 @@ class Terms:
     findings: tuple[str, ...]
     steps: int
     experiences: int
+    trunk: tuple[str, ...] = ()
 
     def differences(self, other: "Terms") -> str:
         """Name the terms in which `other` differs, with its values."""
@@ -70,6 +71,7 @@ def terms_of(answer: Mapping[str, wire.Value]) -> Terms:
         findings=tuple(str(finding) for finding in findings),
         steps=len(_ints(answer, "train")),
         experiences=len(_ints(answer, "test")),
+        trunk=_trunk(answer),
     )
 
 
@@ -84,6 +86,13 @@ def majority(terms: list[Terms]) -> Terms:
     return max(
         counts, key=lambda each: (counts[each], each.version == fedretune.__version__, str(each))
     )
+
+
+def _trunk(answer: Mapping[str, wire.Value]) -> tuple[str, ...]:
+    """Return the layout of the backbone, where the site tells it."""
+    lines = answer.get("layout", [])
+    assert isinstance(lines, list)
+    return tuple(map(str, lines))
 
 
 def _ints(answer: Mapping[str, wire.Value], split: str) -> tuple[int, ...]:

@@ -47,7 +47,8 @@ class Stream:
     @property
     def spec(self) -> Spec:
         """What is trained and travels."""
-        return self.config.spec(self.terms.dim, len(self.terms.findings))
+        terms = self.terms
+        return self.config.spec(terms.dim, len(terms.findings), terms.trunk)
 
     def run(self, done: int, models: Models) -> Models:
         """Take every step after the first `done`; return the last adaptors.

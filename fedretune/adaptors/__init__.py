@@ -4,13 +4,13 @@ Light at import: what an adaptor is made of (`AdaptorSpec`) is known without tor
 `build`, `from_arrays`, `to_arrays` and `load_arrays` import torch when they are first asked for.
 """
 
-import hashlib
 import json
-import math
 from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fedretune.adaptors.described import Described, canonical_scale
+from fedretune.adaptors.tuned import TunedSpec as TunedSpec
 from fedretune.errors import UserError, one_of
 from fedretune.registry import Registry
 
@@ -65,24 +65,8 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
-class _Described:
-    """A spec's name for itself: what sites compare, and what a file of tensors carries."""
-
-    #: The tensors whose first axis is the findings, so that each row is one finding's alone.
-    by_finding: ClassVar[tuple[str, ...]]
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, in hex, of `to_json()`: equal if and only if the specs are."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    def to_json(self) -> str:
-        """Return canonical JSON: keys sorted, no spaces."""
-        return json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
-
-
 @dataclass(frozen=True)
-class AdaptorSpec(_Described):
+class AdaptorSpec(Described):
     """What an adaptor is: enough to build it, and to tell which tensors it has.
 
     Raises `UserError` for a value that is not allowed.
@@ -125,7 +109,7 @@ class AdaptorSpec(_Described):
             raise UserError(f"adaptor.dim is {self.dim!r}; give a whole number of 1 or more.")
         if type(self.residual) is not bool:
             raise UserError(f"adaptor.residual is {self.residual!r}; give true or false.")
-        object.__setattr__(self, "scale", _canonical_scale(self.scale))
+        object.__setattr__(self, "scale", canonical_scale(self.scale))
         self._check_offsets()
 
     def _check_offsets(self) -> None:
@@ -164,7 +148,7 @@ class AdaptorSpec(_Described):
 
 
 @dataclass(frozen=True)
-class ProbeSpec(_Described):
+class ProbeSpec(Described):
     """What a probe is: a multi-label head on the frozen image vector, without any text.
 
     It travels as an adaptor does. Raises `UserError` for a value that is not allowed.
@@ -204,7 +188,7 @@ class ProbeSpec(_Described):
 
 
 #: What is trained and travels.
-Spec = AdaptorSpec | ProbeSpec
+Spec = AdaptorSpec | ProbeSpec | TunedSpec
 
 
 def spec_from_json(text: str) -> Spec:
@@ -213,7 +197,9 @@ def spec_from_json(text: str) -> Spec:
         values = json.loads(text)
     except ValueError as error:
         raise UserError(f"The adaptor's description is not JSON: {error}.") from error
-    keys = {kind: {field.name for field in fields(kind)} for kind in (AdaptorSpec, ProbeSpec)}
+    kinds: tuple[type[AdaptorSpec] | type[ProbeSpec] | type[TunedSpec], ...]
+    kinds = (AdaptorSpec, ProbeSpec, TunedSpec)
+    keys = {kind: {field.name for field in fields(kind)} for kind in kinds}
     for kind, names in keys.items():
         if isinstance(values, dict) and set(values) == names:
             return kind(**values)
@@ -221,18 +207,3 @@ def spec_from_json(text: str) -> Spec:
     raise UserError(
         f"The adaptor's description must have exactly the keys {allowed}; it is {text[:200]}"
     )
-
-
-def _canonical_scale(scale: str) -> str:
-    """Return `scale` in the one spelling that its fingerprint is taken of ("10" is "10.0")."""
-    if scale in ("none", "learnable"):
-        return scale
-    try:
-        number = float(scale)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (isinstance(scale, str) and 0 < number < math.inf):
-        raise UserError(
-            f"adaptor.scale is {scale!r}; allowed: none, learnable, or a positive number as text."
-        )
-    return repr(number)

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, ProbeSpec, Spec
+from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, ProbeSpec, Spec, TunedSpec
 from fedretune.adaptors.features import RandomFeatures
 from fedretune.adaptors.files import Arrays, check_arrays
 from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings
+from fedretune.tuning.module import Tuned
 
 #: Where a learnable scale starts; CLIP's starts at 1/0.07, about 14.
 INITIAL_SCALE = 10.0
@@ -149,22 +150,24 @@ class Probe(nn.Module):
 
 
 _M = TypeVar("_M", bound=nn.Module)
-#: What is trained on frozen vectors.
-Model = Adaptor | Probe
+#: What is trained: on frozen vectors, or inside the backbone on its frozen tokens.
+Model = Adaptor | Probe | Tuned
 
 
 def build(spec: Spec, seed: int) -> Model:
-    """Return an untrained adaptor or probe on the CPU, the same bits for the same spec and seed.
+    """Return an untrained model on the CPU, the same bits for the same spec and seed.
 
     Draws torch's default initialisation from a generator of its own: the global one is neither
     read nor moved.
     """
     generator = torch.Generator().manual_seed(seed)
+    if isinstance(spec, TunedSpec):
+        return Tuned(spec, generator)
     return Probe(spec, generator) if isinstance(spec, ProbeSpec) else Adaptor(spec, generator)
 
 
 def from_arrays(spec: Spec, arrays: Mapping[str, npt.NDArray[np.float32]]) -> Model:
-    """Return an adaptor or probe on the CPU that holds a copy of `arrays`; nothing is drawn.
+    """Return a model on the CPU that holds a copy of `arrays`; nothing is drawn.
 
     A small part of the time of `build` and `load_arrays`. Raises `UserError` where a name, a shape
     or a dtype is not the spec's.

@@ -1,7 +1,7 @@
 """A loaded backbone: from images and sentences to vectors."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,13 +64,16 @@ class Backbone:
         tensor: Tensor = self.towers.transform(image)
         return tensor
 
-    @torch.inference_mode()
     def encode_images(self, images: Tensor) -> Tensor:
         """Return vectors ``[B, d]``, float32, on the CPU, not normalised, of ``[B, C, H, W]``."""
+        return self.encode(self.model.encode_image, images)
+
+    @torch.inference_mode()
+    def encode(self, part: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Return what a part of the model makes of ``[B, C, H, W]``, float32, on the CPU."""
         images = images.to(self.device, memory_format=torch.channels_last)
         with self._precision():
-            vectors: Tensor = self.model.encode_image(images).float().cpu()
-        return vectors
+            return part(images).float().cpu()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

@@ -87,9 +87,12 @@ def _exact(world: Any, models: Mapping[str, Model | None]) -> np.ndarray:
     found = {rule: np.full(world.labels.shape, np.nan) for rule in RULES}
     for site, model in models.items():
         rows = scenario.rows(site, config.evaluation_split)
-        images = torch.from_numpy(world.embeddings.take(rows))
-        for rule, score in scores(model, images, world.prompts, config.pooling).items():
-            found[rule][rows] = score.numpy()
+        parts = [
+            scores(model, images, world.prompts, config.pooling)
+            for images in world.shown(rows, model is None)
+        ]
+        for rule in RULES:
+            found[rule][rows] = torch.cat([each[rule] for each in parts]).numpy()
     values = np.full((len(RULES), scenario.experiences, world.labels.shape[1]), np.nan)
     for e in range(scenario.experiences):
         here = (scenario.experience == e) & (scenario.split == config.evaluation_split)

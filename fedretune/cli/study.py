@@ -139,7 +139,8 @@ def _take(app: AppFolder, report: "Report", cell: Cell) -> str:
     config = app.module("scenarios").RunConfig.from_flat(tables["config"])
     parameters = 0
     if config.how.trains:
-        spec = config.spec(tables["data"]["dim"], len(tables["data"]["findings"]))
+        data = tables["data"]
+        spec = config.spec(data["dim"], len(data["findings"]), tuple(data.get("trunk", ())))
         parameters = sum(math.prod(shape) for shape, _ in spec.tensors().values())
     row = row_of(cell, read_summary(folder), parameters)
     report.add(row, tables)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedretune.adaptors import TunedSpec
 from fedretune.backbones import BackboneInfo, describe, load_backbone
 from fedretune.data.manifest import Manifest
 from fedretune.embeddings import ahead
@@ -17,6 +18,8 @@ from fedretune.embeddings.store import Vectors, VectorStore, open_store
 from fedretune.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fedretune.backbones.model import Backbone
 
 #: Called with the images done and the images asked for.
@@ -46,10 +49,14 @@ class Embeddings:
     info: BackboneInfo
     encoded: int
 
-    def take(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+    def take(
+        self,
+        positions: Sequence[int] | NDArray[np.int64],
+        dtype: type[np.floating[Any]] = np.float32,
+    ) -> NDArray[Any]:
         """Return the vectors ``[k, d]`` of the images at these positions of `rows`."""
         chosen = self.rows[np.asarray(positions, dtype=np.int64)]
-        return np.asarray(self.vectors[chosen], dtype=np.float32)
+        return np.asarray(self.vectors[chosen], dtype=dtype)
 
 
 def embed_images(
@@ -60,6 +67,7 @@ def embed_images(
     allow_hub: bool = False,
     progress: Progress | None = None,
     rows: Sequence[int] | NDArray[np.int64] | None = None,
+    cut: TunedSpec | None = None,
 ) -> Embeddings:
     """Return the vectors of a manifest's images; encode those that the store lacks.
 
@@ -77,6 +85,9 @@ def embed_images(
     progress : callable (done, asked for), optional
     rows : sequence of int, optional
         Positions of rows; all rows where not given.
+    cut : TunedSpec, optional
+        What is tuned inside the backbone: rather than vectors, the tokens ``[T * w]`` below its
+        lowest tuned block, all that is frozen, are encoded, once, and kept beside the vectors.
 
     Raises
     ------
@@ -85,7 +96,8 @@ def embed_images(
         line); a store that cannot be written.
     """
     info = describe(backbone, allow_hub)
-    store = open_store(info)
+    cut = cut if cut and cut.blocks else None
+    store = open_store(info, cut)
     wanted = np.arange(len(manifest)) if rows is None else np.asarray(rows, dtype=np.int64)
     found = np.empty(len(wanted), dtype=np.int64)
     tell = _Teller(progress, len(wanted))
@@ -93,7 +105,7 @@ def embed_images(
     encoded = 0
     missing = _look_up(manifest, wanted, store, found, tell)
     for batch in _batches(manifest, wanted, missing, load):
-        encoded += store.add([image.digest for image in batch], _encoder(load(), batch))
+        encoded += store.add([image.digest for image in batch], _encoder(load(), batch, cut))
         index = store.index()
         found[[image.place for image in batch]] = [index[image.digest] for image in batch]
         tell.done(batch[-1].place + 1)
@@ -153,19 +165,32 @@ def _batches(
 
 
 def _encoder(
-    model: "Backbone", batch: Sequence[Prepared]
+    model: "Backbone", batch: Sequence[Prepared], cut: TunedSpec | None
 ) -> Callable[[list[int]], NDArray[np.float16]]:
     """Return what encodes those images of a batch that stand at the positions asked for."""
     import torch
 
+    rows_of = model.encode_images if cut is None else _tokens_of(model, cut)
+
     def encode(positions: list[int]) -> NDArray[np.float16]:
         tensors = torch.stack([batch[position].tensor for position in positions])
-        half = model.encode_images(tensors).to(torch.float16)
+        half = rows_of(tensors).to(torch.float16)
         if not bool(torch.isfinite(half).all()):
             raise UserError(
                 f"The backbone '{model.info.name}' gives vectors that are no finite float16 "
                 "numbers: its weights are broken, or not meant for this preprocessing."
             )
         return half.numpy()
+
+    return encode
+
+
+def _tokens_of(model: "Backbone", cut: TunedSpec) -> "Callable[[Tensor], Tensor]":
+    from fedretune.tuning.load import trunk_of
+
+    trunk = trunk_of(model)
+
+    def encode(images: "Tensor") -> "Tensor":
+        return model.encode(lambda batch: trunk.tokens(batch, cut.blocks).flatten(1), images)
 
     return encode

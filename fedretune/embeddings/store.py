@@ -17,6 +17,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from fedretune.adaptors import TunedSpec
 from fedretune.backbones import BackboneInfo
 from fedretune.data.images import DECODING
 from fedretune.errors import UserError
@@ -119,17 +120,22 @@ class VectorStore:
             return len(fresh)
 
 
-def open_store(info: BackboneInfo) -> VectorStore:
-    """Open the store of a backbone, keyed by its fingerprint, preprocessing and our decoding."""
+def open_store(info: BackboneInfo, cut: TunedSpec | None = None) -> VectorStore:
+    """Open the store of a backbone, keyed by its fingerprint, preprocessing and our decoding.
+
+    With a `cut` the one of the tokens that come to the last so many blocks.
+    """
     about = {
         "backbone": info.fingerprint,
         "preprocessing": info.preprocessing,
         "decoding": DECODING,
-        "dim": info.dim,
+        "dim": cut.row if cut else info.dim,
     }
+    if cut:
+        about["tokens"] = f"before the last {cut.blocks} blocks"
     text = json.dumps(about, sort_keys=True)
     folder = cache_folder() / "embeddings" / hashlib.sha256(text.encode()).hexdigest()[:32]
-    store = VectorStore(folder, info.dim)
+    store = VectorStore(folder, cut.row if cut else info.dim)
     if not (folder / "about.json").exists():  # for people; nothing reads it
         with _explained(folder):
             (folder / "about.json").write_text(text + "\n")

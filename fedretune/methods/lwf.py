@@ -13,6 +13,7 @@ from fedretune.adaptors.module import Adaptor, build, load_arrays, to_arrays
 from fedretune.methods.method import Memory, Method, Remedy, Visit
 from fedretune.objectives.difference import logits_of
 from fedretune.training import Term
+from fedretune.tuning.module import Tuned
 
 _PREFIX = "lwf."
 
@@ -57,4 +58,6 @@ class LwF(Remedy):
 
 
 def _starts_as_zero_shot(visit: Visit) -> bool:
+    if isinstance(visit.model, Tuned):
+        return visit.model.spec.head == "prompts"
     return isinstance(visit.model, Adaptor) and visit.model.spec.residual

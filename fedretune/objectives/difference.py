@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fedretune.adaptors.module import Probe
 from fedretune.errors import one_of
-from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed
+from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed, undirected
+from fedretune.tuning.module import Tuned
 
 if TYPE_CHECKING:
     from fedretune.adaptors import Model
@@ -39,11 +40,12 @@ def cosines(
 
     Parameters
     ----------
-    model : Adaptor | Probe | None
-        None compares the backbone's own vectors: zero-shot. A probe compares nothing: its score
-        stands for the positive cosine, and 0 for the negative one.
+    model : Adaptor | Probe | Tuned | None
+        None compares the backbone's own vectors: zero-shot. A probe, or a linear head, compares
+        nothing: its score stands for the positive cosine, and 0 for the negative one.
     images : Tensor | Directed
         Shape ``[n, d]``, the backbone's vectors; the encoder does not normalise them, nor need you.
+        For what is tuned inside the backbone, rows of its tokens.
         Who compares the same images again and again finds their directions once (`directed`).
     prompts : PromptEmbeddings
         Of `F` findings.
@@ -57,8 +59,8 @@ def cosines(
     """
     one_of("pooling of prompts", pooling, POOLINGS)
     positive, negative = prompts.positive, prompts.negative
-    given = images if isinstance(images, Directed) else directed(images)
-    if isinstance(model, Probe):
+    given = images if isinstance(images, Directed) else seen(model, images)
+    if isinstance(model, Probe) or (isinstance(model, Tuned) and model.spec.head == "linear"):
         found = model(given)
         return found, torch.zeros_like(found)
     compared = given.vectors
@@ -72,6 +74,11 @@ def cosines(
         halves = torch.split(both, len(positive), dim=1)
         return halves[0], halves[1]
     return _largest(compared, positive), _largest(compared, negative)
+
+
+def seen(model: "Model | None", images: Tensor) -> Directed:
+    """Return images as `model` looks at them: whose rows are tokens needs no directions."""
+    return undirected(images) if isinstance(model, Tuned) else directed(images)
 
 
 def logits_of(

@@ -22,6 +22,11 @@ def directed(x: Tensor) -> Directed:
     return Directed(x, lengths, x / lengths.clamp_min(1e-12))
 
 
+def undirected(x: Tensor) -> Directed:
+    """Return rows that are no vectors: without lengths and directions, and without a copy."""
+    return Directed(x, x[..., :0], x[..., :0])
+
+
 @dataclass(frozen=True)
 class PromptEmbeddings:
     """The embedded prompts of `F` findings: float32, as the encoder gives them, not normalised.

@@ -33,6 +33,8 @@ class Proposal:
         Whether the server learns sums of what sites send alone.
     bundle : str
         The first hexadecimal digits of the SHA-256 of the app's bundle; empty if unknown.
+    backbone : bool (default: False)
+        Whether what travels is the backbone's own weights.
     """
 
     methods: Collection[str]
@@ -42,6 +44,7 @@ class Proposal:
     private: bool
     secure: bool
     bundle: str
+    backbone: bool = False
 
 
 class Policy(Table):
@@ -67,7 +70,7 @@ class Policy(Table):
     secure_aggregation : str
         "required" or "allowed": whether a run without it is declined.
     backbone_may_travel : bool
-        False; there is no way to allow it.
+        Whether a run may tune, and send, every weight of the backbone (``adaptor.kind = full``).
     bundle : str
         SHA-256, in hex, of the only app bundle that may run here; empty for any.
     """
@@ -83,7 +86,7 @@ class Policy(Table):
     smallest_cell: Annotated[int, Field(ge=0)] = 0
     cell_noise: Annotated[float, Field(ge=0, le=1000)] = 0.0
     secure_aggregation: Literal["allowed", "required"] = "allowed"
-    backbone_may_travel: Literal[False] = False
+    backbone_may_travel: bool = False
     bundle: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
     def check_run(self, asked: Proposal) -> None:
@@ -91,6 +94,8 @@ class Policy(Table):
         _check_names("method", asked.methods, self.methods)
         _check_names("adaptor", [asked.adaptor], self.adaptors)
         _check_names("record of the strategy", asked.records, self.records)
+        if asked.backbone and not self.backbone_may_travel:
+            raise refused("no backbone to travel, and full tuning sends all of it")
         if self.rounds and asked.rounds > self.rounds:
             raise refused(f"at most {self.rounds} rounds in a run, and this one has {asked.rounds}")
         if self.epsilon and not asked.private:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fedretune.adaptors import WIRINGS, AdaptorSpec, ProbeSpec, Spec
+from fedretune.adaptors import WIRINGS, AdaptorSpec, ProbeSpec, Spec, TunedSpec
 from fedretune.errors import UserError
 
 Array = NDArray[np.float32]
@@ -103,7 +103,7 @@ def _prior(spec: Spec, public: Array | None) -> tuple[Vector, Vector]:
     if public is None or len(public) < 2:
         return np.zeros(spec.dim), np.eye(spec.dim)
     seen = public.astype(np.float64)
-    if isinstance(spec, ProbeSpec) or spec.residual:
+    if isinstance(spec, ProbeSpec) or (isinstance(spec, AdaptorSpec) and spec.residual):
         seen = seen / np.linalg.norm(seen, axis=1, keepdims=True)
     if isinstance(spec, ProbeSpec):
         seen = seen * np.sqrt(spec.dim)
@@ -126,7 +126,12 @@ def _prefix(spec: Spec) -> str:
     """Return what the names of the images' own layers begin with."""
     if isinstance(spec, ProbeSpec):
         return ""
-    if isinstance(spec, AdaptorSpec) and "image" in WIRINGS[spec.wiring]:
+    if isinstance(spec, TunedSpec):
+        raise UserError(
+            f"adaptor.kind = {spec.kind} works on an image's tokens, which this inversion does not "
+            "know: attack a run with adaptor.kind = mlp or linear, or a probe."
+        )
+    if "image" in WIRINGS[spec.wiring]:
         return "parts.image."
     raise UserError(
         f"adaptor.wiring = {spec.wiring} has no layer that images alone go through: there is no "
