@@ -86,7 +86,8 @@ def no_text(name: str) -> str:
     """Return the message for who wants prompts of a backbone that reads none."""
     return (
         f"The backbone '{name}' has no text tower, so nothing that needs prompts can use it. The "
-        "methods linear-probe and mlp-probe need none; for others take another backbone."
+        "methods linear-probe and mlp-probe need none, nor does what is tuned inside it under "
+        "adaptor.head = linear; for others take another backbone."
     )
 
 

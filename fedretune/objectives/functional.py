@@ -4,6 +4,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fedretune.objectives.difference import logits_of
 from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings
@@ -28,4 +29,6 @@ class Logits(nn.Module):
     def forward(self, images: Tensor | Directed) -> Tensor:
         positive, negative = self.get_buffer("positive"), self.get_buffer("negative")
         prompts = PromptEmbeddings(positive, negative, self.findings)
-        return logits_of(self.model, images, prompts, self.pooling)
+        # `vmap` knows no other kind of attention, and would take the images one by one.
+        with sdpa_kernel(SDPBackend.MATH):
+            return logits_of(self.model, images, prompts, self.pooling)

@@ -111,4 +111,4 @@ def stand_in() -> Layout:
     """Return a layout to check a config by before any backbone is known: large, with all parts."""
     size = 2**20
     parts = {target: Part("attn.qkv.weight", 0, size, size) for target in TARGETS}
-    return Layout("0" * 64, size, size, 1, 1, parts=parts)
+    return Layout("0" * 64, size, 1000, 1, 1, parts=parts)

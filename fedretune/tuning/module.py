@@ -186,7 +186,10 @@ class Tuned(nn.Module):
         return fixed.to(self._own(f"{name}.B").device)
 
     def _own(self, name: str) -> Tensor:
-        return self.get_parameter(name)
+        module, _, last = name.rpartition(".")
+        # Not `get_parameter`: under `functional_call` a plain tensor is in its place.
+        found: Tensor = getattr(self.get_submodule(module), last)
+        return found
 
 
 def frozen_vectors(spec: "TunedSpec", rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 
 from fedretune.adaptors import (
     ADAPTORS,
@@ -16,6 +17,8 @@ from fedretune.adaptors import (
     AdaptorSpec,
     Model,
     ProbeSpec,
+    Spec,
+    TunedSpec,
     build,
     from_arrays,
     load,
@@ -26,6 +29,8 @@ from fedretune.adaptors import (
 from fedretune.objectives.difference import cosines, scores
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings, directed
 from fedretune.training import TrainingSettings, train
+from fedretune.tuning import tuned_spec
+from fedretune.tuning.frozen import hold, part
 
 DIM, FINDINGS = 8, 3
 ADAPTOR_SPECS = [
@@ -42,7 +47,33 @@ ADAPTOR_SPECS += [
 PROBE_SPECS = [ProbeSpec(0, DIM, FINDINGS), ProbeSpec(5, DIM, FINDINGS)]
 
 
-def name_of(spec: AdaptorSpec | ProbeSpec) -> str:
+def tuned_specs() -> list[TunedSpec]:
+    """Return what can be tuned in a transformer of two blocks and two tokens, which is held."""
+    torch.manual_seed(0)
+    sizes = {"embed_dim": DIM, "depth": 2, "num_heads": 2, "num_classes": 0}
+    vit = VisionTransformer(4, 4, **sizes, global_pool="avg", fc_norm=True).eval()
+    trunk = part("tiny", "tiny", vit.requires_grad_(False))
+    hold(trunk)
+    kinds = [(kind, head) for kind in ("lora", "bitfit", "full") for head in ("linear", "prompts")]
+    specs = [
+        tuned_spec(trunk.layout, kind, head=head, findings=FINDINGS, rank=2)
+        for kind, head in [*kinds, ("head", "linear")]
+    ]
+    every = {"findings": FINDINGS, "rank": 3, "targets": ("q", "k", "v", "proj", "fc1", "fc2")}
+    return [
+        *specs,
+        tuned_spec(trunk.layout, "lora", **every, blocks=1, dropout=0.0),
+        tuned_spec(trunk.layout, "lora", **every, a_seed=5),
+        tuned_spec(trunk.layout, "lora", head="prompts", scale="none", rank=2, dropout=0.5),
+    ]
+
+
+TUNED_SPECS = tuned_specs()
+
+
+def name_of(spec: Spec) -> str:
+    if isinstance(spec, TunedSpec):
+        return f"{spec.kind}-{spec.head}-{spec.blocks}-{len(spec.targets)}-{spec.a_seed}"
     if isinstance(spec, ProbeSpec):
         return f"probe-{spec.hidden}"
     kind = f"{spec.kind}-{spec.features}" if spec.features else spec.kind
@@ -50,11 +81,18 @@ def name_of(spec: AdaptorSpec | ProbeSpec) -> str:
 
 
 every_adaptor = pytest.mark.parametrize("spec", ADAPTOR_SPECS, ids=name_of)
-every_model = pytest.mark.parametrize("spec", ADAPTOR_SPECS + PROBE_SPECS, ids=name_of)
+every_model = pytest.mark.parametrize(
+    "spec", ADAPTOR_SPECS + PROBE_SPECS + TUNED_SPECS, ids=name_of
+)
 
 
 def draw(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def images(spec: Spec, seed: int, n: int) -> torch.Tensor:
+    """Return images as `spec` looks at them: vectors, or rows of tokens."""
+    return draw(seed, n, spec.row if isinstance(spec, TunedSpec) else DIM)
 
 
 def prompts() -> PromptEmbeddings:
@@ -66,10 +104,10 @@ def labels(n: int) -> torch.Tensor:
     return (draw(3, n, FINDINGS) > 0).float()
 
 
-def trained(spec: AdaptorSpec | ProbeSpec, seed: int = 0) -> Model:
+def trained(spec: Spec, seed: int = 0) -> Model:
     adaptor = build(spec, seed)
     settings = TrainingSettings(lr=0.01, epochs=2, batch_size=4)
-    train(adaptor, draw(0, 10, DIM), labels(10), prompts(), settings, seed)
+    train(adaptor, images(spec, 0, 10), labels(10), prompts(), settings, seed)
     return adaptor
 
 
@@ -97,8 +135,8 @@ def test_a_saved_adaptor_gives_the_same_output_when_loaded(spec: AdaptorSpec, tm
     load_arrays(other, arrays)
     assert (read, metadata) == (spec, {"round": 3})
     for mine, theirs in zip(
-        cosines(adaptor, draw(4, 5, DIM), prompts()),
-        cosines(other, draw(4, 5, DIM), prompts()),
+        cosines(adaptor, images(spec, 4, 5), prompts()),
+        cosines(other, images(spec, 4, 5), prompts()),
         strict=True,
     ):
         assert torch.equal(mine, theirs)
@@ -123,7 +161,7 @@ def test_two_models_made_of_the_same_arrays_share_no_storage(spec: AdaptorSpec) 
     arrays = to_arrays(trained(spec))
     kept = {name: array.copy() for name, array in arrays.items()}
     teacher, student = from_arrays(spec, arrays), from_arrays(spec, arrays)
-    train(student, draw(0, 10, DIM), labels(10), prompts(), TrainingSettings(lr=0.01), 0)
+    train(student, images(spec, 0, 10), labels(10), prompts(), TrainingSettings(lr=0.01), 0)
     for later in (arrays, to_arrays(teacher), to_arrays(from_arrays(spec, arrays))):
         assert all(np.array_equal(kept[name], array) for name, array in later.items())
     assert any(not np.array_equal(kept[name], a) for name, a in to_arrays(student).items())
@@ -156,6 +194,8 @@ def test_seeds_reproduce_an_adaptor_and_leave_the_global_generator_alone(spec: A
     all_zero = isinstance(spec, AdaptorSpec) and (
         spec.wiring == "offsets" or (spec.residual and spec.kind == "linear")
     )
+    if isinstance(spec, TunedSpec):  # nor of differences from the backbone
+        all_zero = spec.head == "prompts" and spec.kind != "lora"
     assert all(np.array_equal(first[name], other[name]) for name in first) == all_zero
 
 
@@ -169,9 +209,9 @@ def test_training_twice_gives_the_same_bits_and_changes_every_tensor(spec: Adapt
 
 @every_model
 def test_training_leaves_its_inputs_as_they_were(spec: AdaptorSpec) -> None:
-    images, truth, texts = draw(0, 6, DIM), labels(6), prompts()
-    train(build(spec, 0), images, truth, texts, TrainingSettings(epochs=1), 0)
-    assert torch.equal(images, draw(0, 6, DIM))
+    shown, truth, texts = images(spec, 0, 6), labels(6), prompts()
+    train(build(spec, 0), shown, truth, texts, TrainingSettings(epochs=1), 0)
+    assert torch.equal(shown, images(spec, 0, 6))
     assert torch.equal(truth, labels(6))
     assert torch.equal(texts.positive, prompts().positive)
 
@@ -215,7 +255,8 @@ def test_a_batch_without_labels_gives_no_gradient(spec: AdaptorSpec) -> None:
     adaptor = build(spec, 0)
     before = to_arrays(adaptor)
     nothing = torch.full((5, FINDINGS), torch.nan)
-    result = train(adaptor, draw(0, 5, DIM), nothing, prompts(), TrainingSettings(epochs=1), 0)
+    given = images(spec, 0, 5)
+    result = train(adaptor, given, nothing, prompts(), TrainingSettings(epochs=1), 0)
     assert result.loss == 0.0
     assert all(np.array_equal(before[name], after) for name, after in to_arrays(adaptor).items())
     assert all((p.grad == 0).all() for p in adaptor.parameters())

@@ -152,7 +152,7 @@ def _bad_policy(hospitals):
 
 
 def _travelling(hospitals):
-    hospitals.change("north", "policy.toml", backbone_may_travel=True)
+    hospitals.change("north", "policy.toml", backbone_may_travel="perhaps")
 
 
 def _unknown_policy(hospitals):
@@ -188,7 +188,7 @@ def _bad_site(hospitals):
         (_no_key, "key", "No such file"),
         (_other_key, "key", "ssh-keygen"),
         (_bad_policy, "policy", "'smallest-cell' cannot be -1"),
-        (_travelling, "policy", "'backbone-may-travel' cannot be True"),
+        (_travelling, "policy", "'backbone-may-travel' cannot be 'perhaps'"),
         (_unknown_policy, "policy", "Did you mean 'smallest-cell'"),
         (_stale_start, "start", "another superlink than site.toml"),
         (_damaged_ledger, "ledger", "damaged"),
