@@ -90,7 +90,8 @@ class Evaluation:
         return sum(scales) / len(scales)
 
     def _scale_of(self, arrays: Arrays) -> float:
-        spec = self.config.spec(self.terms.dim, len(self.terms.findings))
+        terms = self.terms
+        spec = self.config.spec(terms.dim, len(terms.findings), terms.trunk)
         return float(from_arrays(spec, arrays).logit_scale().detach())
 
     def _counts(
