@@ -33,7 +33,7 @@ def mechanism_of(world: World, site: str) -> Mechanism:
         experiences = 1 if disjoint(world, site) else world.scenario.steps
         steps = privacy.steps * config.rounds * experiences
         noise = noise_for(privacy.epsilon, privacy.delta, privacy.rate, steps)
-    return Mechanism(noise, privacy.clip, privacy.rate, privacy.steps)
+    return Mechanism(noise, privacy.clip, privacy.rate, privacy.steps, privacy.prior)
 
 
 def learn_privately(

@@ -22,6 +22,7 @@ class PrivacyConfig(Table):
     clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     steps: Annotated[int, Field(ge=1)] = 5
+    prior: Annotated[float, Field(gt=0, lt=1)] = 0.5
     unit: Literal["patient", "image"] = "patient"
     noise_source: Literal["auto", "seeded", "secure"] = "auto"
 

@@ -10,6 +10,7 @@ Gradients are taken image by image, by ``vmap`` over ``grad``. Hooks on layers, 
 would be wrong: the text adaptor's inputs are prompts, not images.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,12 +47,20 @@ class Mechanism:
         The chance of each unit to be in a step, above 0, at most 1.
     steps : int
         In a round.
+    prior : float (default: 0.5)
+        The share of positives that a model without any knowledge is taken to expect, above 0 and
+        below 1: its log odds are added to each logit of the loss (Menon et al. 2021, "Long-tail
+        learning via logit adjustment", arXiv 2007.07314, with a share that is public and the same
+        for every finding). 0.5 adds nothing. Far below, gradients come from positives almost alone:
+        else most of what clipping lets through says only that findings are rare, and the order
+        of the scores is none the better for it.
     """
 
     noise: float
     clip: float
     rate: float
     steps: int
+    prior: float = 0.5
 
     def __post_init__(self) -> None:
         for name, least in (("noise", 0.0), ("clip", 0.0), ("rate", 0.0), ("steps", 0)):
@@ -62,6 +71,8 @@ class Mechanism:
                 )
         if self.rate > 1:
             raise UserError(f"privacy.rate is {self.rate}: it is a chance, so at most 1.")
+        if not 0 < self.prior < 1:
+            raise UserError(f"privacy.prior is {self.prior}: give a share above 0 and below 1.")
 
 
 @one_thread()
@@ -96,7 +107,8 @@ def train_private(
         Shape ``[n]``, int64: whose each image is, from 0 without a gap. Default: each its own.
     """
     data = _Data(directed(images), *split_labels(labels), _members(len(images), units))
-    per_image = _per_image(model, prompts, settings.pooling)
+    shift = math.log(mechanism.prior / (1 - mechanism.prior))
+    per_image = _per_image(model, prompts, settings.pooling, shift)
     optimizer = optimizer_of(model, settings)
     parameters = dict(model.named_parameters())
     expected = mechanism.rate * len(data.members)
@@ -141,14 +153,16 @@ def _members(count: int, units: Tensor | None) -> list[Tensor]:
 _PerImage = Callable[[dict[str, Tensor], Directed, Tensor, Tensor], dict[str, Tensor]]
 
 
-def _per_image(model: "Model", prompts: PromptEmbeddings, pooling: str) -> _PerImage:
+def _per_image(
+    model: "Model", prompts: PromptEmbeddings, pooling: str, shift: float
+) -> _PerImage:
     net = Logits(model, prompts, pooling)
 
     def loss(values: dict[str, Tensor], image: Directed, target: Tensor, known: Tensor) -> Tensor:
         named = {f"model.{name}": value for name, value in values.items()}
         batch = Directed(*(each[None] for each in image))
         logits = functional_call(net, named, (batch,))
-        return masked_bce(logits, target[None], known[None])
+        return masked_bce(logits + shift, target[None], known[None])
 
     return vmap(grad(loss), in_dims=(None, 0, 0, 0))
 

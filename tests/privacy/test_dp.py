@@ -57,7 +57,7 @@ SPECS = {
 }
 
 
-def one_by_one(model, images, labels, prompts, units, clip):
+def one_by_one(model, images, labels, prompts, units, clip, shift=0.0):
     """Return the sum of the clipped gradients of each unit, by a loop over images."""
     targets, labelled = split_labels(labels)
     summed = {name: torch.zeros_like(each) for name, each in model.named_parameters()}
@@ -68,7 +68,7 @@ def one_by_one(model, images, labels, prompts, units, clip):
             model.zero_grad()
             at = slice(int(row), int(row) + 1)
             logits = logits_of(model, images[at], prompts)
-            masked_bce(logits, targets[at], labelled[at]).backward()
+            masked_bce(logits + shift, targets[at], labelled[at]).backward()
             for name, each in model.named_parameters():
                 if each.grad is not None:
                     mean[name] += each.grad / len(rows)
@@ -84,11 +84,11 @@ def test_a_step_is_the_sum_of_clipped_gradients_that_a_plain_loop_gives(shard, s
     images, labels, prompts = shard
     units = torch.arange(N) if unit == "image" else torch.arange(N) // 3
     model, plain = build(SPECS[spec], 1), build(SPECS[spec], 1)
-    clip = 0.4
-    train_private(
-        model, images, labels, prompts, SETTINGS, Mechanism(1.0, clip, 1.0, 1), Silent(), units
-    )
-    wanted = one_by_one(plain, images, labels, prompts, units, clip)
+    clip, prior = 0.4, 0.1
+    mechanism = Mechanism(1.0, clip, 1.0, 1, prior)
+    train_private(model, images, labels, prompts, SETTINGS, mechanism, Silent(), units)
+    log_odds = math.log(prior / (1 - prior))
+    wanted = one_by_one(plain, images, labels, prompts, units, clip, log_odds)
     count = len(units.unique())
     for (name, after), before in zip(model.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(before - after, wanted[name] / count, atol=1e-5, rtol=1e-5)
@@ -175,6 +175,12 @@ def test_a_mechanism_that_hides_nobody_is_refused(field, value):
     values = {"noise": 1.0, "clip": 1.0, "rate": 0.5, "steps": 1, field: value}
     with pytest.raises(UserError, match=f"privacy.{field}"):
         Mechanism(**values)
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, -0.1, math.nan])
+def test_a_prior_of_nobody_or_everybody_is_refused(prior):
+    with pytest.raises(UserError, match=r"privacy\.prior"):
+        Mechanism(1.0, 1.0, 0.5, 1, prior)
 
 
 def test_a_rate_above_1_is_no_chance():
