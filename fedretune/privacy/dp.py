@@ -153,9 +153,7 @@ def _members(count: int, units: Tensor | None) -> list[Tensor]:
 _PerImage = Callable[[dict[str, Tensor], Directed, Tensor, Tensor], dict[str, Tensor]]
 
 
-def _per_image(
-    model: "Model", prompts: PromptEmbeddings, pooling: str, shift: float
-) -> _PerImage:
+def _per_image(model: "Model", prompts: PromptEmbeddings, pooling: str, shift: float) -> _PerImage:
     net = Logits(model, prompts, pooling)
 
     def loss(values: dict[str, Tensor], image: Directed, target: Tensor, known: Tensor) -> Tensor:
