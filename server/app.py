@@ -18,12 +18,14 @@ from scenarios import RunConfig, first_trained
 from server.federation import Federation
 from server.folder import RunFolder, check_place
 from server.handshake import Terms
+from server.kept_sums import KeptSums
 from server.models import Models, unflatten, write_models
 from server.plausible import Cohort
 from server.recorder import Recorder
 from server.simulator import InProcessGrid
 from server.stream import Stream
 from server.summary import write_failure, write_summary
+from server.sums import FOLDER
 
 #: Keys that may differ when a run is resumed: they change no figure as long as all sites answer,
 #: and soundly. The last ones say what becomes of the run when they do not.
@@ -78,6 +80,7 @@ def _run(grid: Grid, config: RunConfig, folder: RunFolder, done: int, models: Mo
     sites = sorted(federation.members)
     since = first_trained(config, terms.findings, config.sites or len(sites))
     write_summary(folder, config, terms, sites, since)
+    KeptSums(folder.path / FOLDER).drop()
     folder.event("end", folder=str(folder.path))
 
 

@@ -9,7 +9,7 @@ from fedretune.evaluation import RULES
 from fedretune.metrics import auroc, average_precision, macro
 from fedretune.metrics.measures import calibration_error, f1
 from fedretune.report.histograms import Histograms, write_histograms
-from fedretune.wire import Array
+from fedretune.wire import Array, ScalarRecords
 from scenarios import RunConfig
 from server.folder import RunFolder
 from server.handshake import Terms
@@ -101,9 +101,11 @@ def note_suppressed(folder: RunFolder, site: str, experience: int, reply: Reply)
         folder.site(site, experience, -1, NOISED, f"{scale:g} is the scale of the noise in a cell")
 
 
-def note_privacy(folder: RunFolder, config: RunConfig, site: str, step: Step, reply: Reply) -> None:
+def note_privacy(
+    folder: RunFolder, config: RunConfig, site: str, step: Step, scalars: ScalarRecords
+) -> None:
     """List what a site says that it has spent in the run, this round included."""
-    if told := reply.scalars.get("privacy"):
+    if told := scalars.get("privacy"):
         privacy = config.privacy
         epsilon, source = float(str(told["epsilon"])), printable(str(told["noise-source"]))
         how = (privacy.delta, privacy.rate, privacy.steps, privacy.clip, privacy.unit)

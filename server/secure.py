@@ -13,7 +13,6 @@ from flwr.app import ConfigRecord, RecordDict
 from fedretune import wire
 from fedretune.errors import UserError
 from fedretune.privacy.secure.about import About
-from fedretune.privacy.secure.fixed import Numbers
 from fedretune.privacy.secure.ring import Ring
 from fedretune.privacy.secure.schema import KEYS, SHARES, TOLD, masked_schema
 from fedretune.privacy.secure.server import MaskedSum, UnmaskingError, checked_keys
@@ -21,16 +20,13 @@ from fedretune.privacy.secure.sharing import BOX, SHARE
 from fedretune.privacy.secure.site import PublicKeys
 from fedretune.privacy.secure.threshold import threshold_of
 from server.federation import Federation
+from server.kept_sums import Sum
 from server.messages import content_of
 from server.replies import Reply
 
 Content = Callable[[str], RecordDict]
 #: By the site that made it, by the site that it is for.
 Boxes = Mapping[str, Mapping[str, str]]
-
-
-def _nothing(site: str, reply: Reply) -> None:
-    """Take no notice."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,6 @@ class Wanted:
         In which the vectors of so many are summed.
     private : bool (default: False)
         Whether replies also say what privacy is spent.
-    heard : callable (site, reply)
-        Sees each masked reply.
     enough : callable (sites)
         Raises `UserError` if so few are too few, before anything is unmasked.
     """
@@ -63,7 +57,6 @@ class Wanted:
     ring: Callable[[int], Ring]
     enough: Callable[[int], None]
     private: bool = False
-    heard: Callable[[str, Reply], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -74,8 +67,8 @@ class Summing:
     share: float
     wanted: Wanted
 
-    def result(self) -> tuple[Numbers, list[str]]:
-        """Return the sum of the vectors of those that stayed, and who they are.
+    def result(self) -> Sum:
+        """Return the sum of the vectors of those that stayed.
 
         Raises
         ------
@@ -89,13 +82,13 @@ class Summing:
         self._check(len(boxes), threshold, "shared their secrets out")
         ring, count = self.wanted.ring(len(keys)), self.wanted.numbers
         total = MaskedSum(self.wanted.about.text, keys, boxes, threshold, count, ring)
-        self._add_vectors(total, ring, boxes)
+        said = self._add_vectors(total, ring, boxes)
         self._check(len(total.survivors), threshold, "sent a vector")
         self.wanted.enough(len(total.survivors))
         told = self._told(total.survivors, boxes)
         self._check(len(told), threshold, "stayed to unmask the sum")
         try:
-            return ring.signed(total.unmasked(told)), total.survivors
+            return Sum(ring.signed(total.unmasked(told)), said)
         except UnmaskingError as error:
             raise UserError(f"Secure aggregation: {error} ({self._where}).") from error
 
@@ -126,8 +119,11 @@ class Summing:
                 found[site] = boxes
         return found
 
-    def _add_vectors(self, total: MaskedSum, ring: Ring, boxes: Boxes) -> None:
-        wanted = self.wanted
+    def _add_vectors(
+        self, total: MaskedSum, ring: Ring, boxes: Boxes
+    ) -> dict[str, wire.ScalarRecords]:
+        """Add up what comes; return what each site says beside its vector."""
+        wanted, said = self.wanted, dict[str, wire.ScalarRecords]()
 
         def content(site: str) -> RecordDict:
             mine = {sender: each[site] for sender, each in boxes.items() if sender != site}
@@ -137,8 +133,9 @@ class Summing:
 
         schema = masked_schema(wanted.numbers, ring.width, wanted.private)
         for site, reply in self._ask(wanted.about.kind, boxes, content, schema):
-            wanted.heard(site, reply)
             total.add(site, reply.arrays["masked"]["vector"])
+            said[site] = reply.scalars
+        return said
 
     def _told(self, survivors: Sequence[str], boxes: Boxes) -> dict[str, dict[str, bytes]]:
         """Return the shares that those tell who are still there."""

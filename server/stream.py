@@ -115,7 +115,7 @@ class Stream:
         fold, tally, own = self._fold(models), Tally(), dict[str, Arrays]()
         for site, reply, adaptor in self._trained(step, models, asked):
             examples = tally.add(reply.scalars["metrics"])
-            note_privacy(self.folder, self.config, site, step, reply)
+            note_privacy(self.folder, self.config, site, step, reply.scalars)
             if self.config.how.arrangement == "local":
                 own[site] = adaptor
             else:

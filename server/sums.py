@@ -12,10 +12,13 @@ from fedretune.privacy.secure.fixed import UpdateSum, decode_counts
 from scenarios import RunConfig, counts_ring, update_code, update_ring
 from server.federation import Federation
 from server.handshake import Terms
+from server.kept_sums import KeptSums, Sum
 from server.record import note_privacy
 from server.secure import Content, Summing, Wanted
 from server.steps import Step
 
+#: The run folder's folder of sums, while the run goes on.
+FOLDER = "sums"
 #: Whose the one update is that a strategy gets of a sum.
 SUM = "@sum"
 
@@ -64,11 +67,12 @@ class Sums:
             lambda peers: update_ring(config, code, peers),
             lambda got: self.enough(got, len(sites), step),
             config.privacy.on,
-            lambda site, reply: note_privacy(self.federation.folder, config, site, step, reply),
         )
-        total, survivors = self._summing(wanted).result()
+        found = self._sum(wanted)
+        for site, said in found.told.items():
+            note_privacy(self.federation.folder, config, site, step, said)
         try:
-            return code.decode(total, sent), survivors
+            return code.decode(found.total, sent), list(found.told)
         except ValueError as error:
             raise _no_sum(wanted.about, error) from error
 
@@ -88,15 +92,21 @@ class Sums:
             lambda peers: counts_ring(self.config, peers),
             lambda got: self.enough(got, len(sites), step),
         )
-        total, survivors = self._summing(wanted).result()
-        most = len(survivors) * self.config.secure_examples
+        found = self._sum(wanted)
+        most = len(found.told) * self.config.secure_examples
         try:
-            return decode_counts(total, cells.shape, most), len(survivors)
+            return decode_counts(found.total, cells.shape, most), len(found.told)
         except ValueError as error:
             raise _no_sum(wanted.about, error) from error
 
-    def _summing(self, wanted: Wanted) -> Summing:
-        return Summing(self.federation, self.config.secure_threshold, wanted)
+    def _sum(self, wanted: Wanted) -> Sum:
+        """Return a sum: of the sites, or the one that they told before the server was killed."""
+        kept = KeptSums(self.federation.folder.path / FOLDER)
+        if (before := kept.find(wanted.about)) is not None:
+            return before
+        found = Summing(self.federation, self.config.secure_threshold, wanted).result()
+        kept.keep(wanted.about, found)
+        return found
 
     def _about(self, step: Step, kind: str) -> About:
         return About(self.run, kind, step.model, step.experience, step.round)

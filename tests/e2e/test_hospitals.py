@@ -109,6 +109,33 @@ def test_a_run_is_interrupted_at_the_superlink_too_and_the_command_that_it_tells
 
 
 @long
+def test_hospitals_sum_securely_each_message_in_a_process_of_its_own(federation):
+    for name in NAMES:
+        federation.change(name, "policy.toml", secure_aggregation="required")
+    options = {"sites": 3, "experiences": 1, "rounds": 2}
+    values = ["secure-aggregation=true"]
+    done = federation.run(**options, name="summed", set=values)
+    plain = federation.run(**options, name="declined")
+    for name in NAMES:
+        federation.change(name, "policy.toml", secure_aggregation="allowed")
+    assert done.returncode == 0, done.stderr
+    assert plain.returncode == 1
+    options |= {"manifest": federation.manifest, "backbone": federation.backbone}
+    options |= {"out": federation.root / "runs", "name": "summed-here"}
+    words = [f"--{key}={value}" for key, value in options.items()]
+    words += [f"--set={each}" for each in (*values, "arrival=date")]
+    subprocess.run([SCRIPTS / "fedretune", "simulate", *words], check=True, capture_output=True)
+    folders = [federation.root / "runs" / name for name in ("summed", "summed-here")]
+    ours, theirs = (load_file(each / "adaptors.safetensors") for each in folders)
+    assert {name: each.tobytes() for name, each in ours.items()} == {
+        name: each.tobytes() for name, each in theirs.items()
+    }
+    for name in NAMES:
+        memory = federation.site(name) / "memory" / "runs" / "summed" / "memory"
+        assert [path.name for path in memory.rglob("*.json")] == ["unmasked.json"]
+
+
+@long
 @pytest.mark.parametrize(
     ("policy", "before", "reason"),
     [

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -24,6 +25,9 @@ SECURE = {"secure_aggregation": True}
 #: A site's change is rounded to the nearest multiple of ``2 ** -FRACTION``, and so is no mean of
 #: them further away than half of it.
 HALF = 2.0 ** -(FRACTION + 1)
+
+#: Others stand for these in `make test`.
+long = pytest.mark.long
 
 App = Callable[[object, object], object]
 
@@ -65,15 +69,15 @@ def statuses(folder, status: str) -> list[str]:
     ("values", "times"),
     [
         ({}, 1),
-        ({"strategy": "fedprox"}, 1),
+        pytest.param({"strategy": "fedprox"}, 1, marks=long),
         ({"strategy": "fedavgm"}, 1),
-        ({"averaging": "positives"}, 1),
-        ({"method": "offsets", "averaging": "positives"}, 1),
+        pytest.param({"averaging": "positives"}, 1, marks=long),
+        pytest.param({"method": "offsets", "averaging": "positives"}, 1, marks=long),
         ({"method": "linear-probe", "averaging": "positives"}, 1),
         # A step is at most server-lr / tau times as sensitive as the mean that it is made of.
         ({"strategy": "fedadam"}, 10),
-        ({"strategy": "fedyogi"}, 10),
-        ({"strategy": "fedadagrad"}, 10),
+        pytest.param({"strategy": "fedyogi"}, 10, marks=long),
+        pytest.param({"strategy": "fedadagrad"}, 10, marks=long),
         ({"method": "ewc+replay", "remedy__replay": 20}, 1),
     ],
     ids=lambda each: "-".join(map(str, each.values())) if isinstance(each, dict) else "",
@@ -219,8 +223,8 @@ def test_a_site_may_drop_out_of_any_step_of_a_sum(synthetic_run, message_type):
     ("message_type", "did"),
     [
         ("query.keys", "told their keys"),
-        ("query.shares", "shared their secrets out"),
-        ("train", "sent a vector"),
+        pytest.param("query.shares", "shared their secrets out", marks=long),
+        pytest.param("train", "sent a vector", marks=long),
         ("query.unmask", "stayed to unmask the sum"),
     ],
 )
@@ -244,7 +248,7 @@ def test_nobody_is_asked_to_unmask_a_sum_below_the_threshold(synthetic_run, tmp_
     assert "query.unmask" not in kinds
 
 
-@pytest.mark.parametrize("step", [0, 3, 4])
+@pytest.mark.parametrize("step", [pytest.param(0, marks=long), 3, pytest.param(4, marks=long)])
 def test_a_killed_run_resumes_to_the_same_bytes(synthetic_run, monkeypatch, step):
     whole, _ = synthetic_run("whole", **SECURE)
     with killed_after(step, monkeypatch):
@@ -255,14 +259,28 @@ def test_a_killed_run_resumes_to_the_same_bytes(synthetic_run, monkeypatch, step
 
 
 def test_after_a_kill_no_sum_of_other_sites_is_unmasked_in_the_same_place(
-    synthetic_run, monkeypatch
+    synthetic_run, monkeypatch, tmp_path
 ):
     """The difference of the two would be the missing site's own vector."""
     with killed_after(2, monkeypatch):
         synthetic_run("killed", sites=4, **SECURE)
+    shutil.rmtree(tmp_path / "killed" / "sums")  # else the server need not ask again
     app = leaving("site-2", "train")
     with pytest.raises(UserError, match="only 0 of 4 sites stayed to unmask"):
         synthetic_run("killed", sites=4, resume=True, client_app=app, **SECURE)
+
+
+def test_a_sum_that_was_told_is_not_lost_with_one_of_its_sites(
+    synthetic_run, monkeypatch, tmp_path
+):
+    with killed_after(2, monkeypatch):
+        synthetic_run("killed", sites=4, rounds=1, experiences=1, **SECURE)
+    kept = {path.name for path in (tmp_path / "killed" / "sums").iterdir()}
+    assert "0001-00001-adapted-train.safetensors" in kept
+    app = leaving("site-2", "train")
+    resumed, _ = synthetic_run("killed", sites=4, resume=True, client_app=app, **ONE, **SECURE)
+    assert adaptors(resumed) == adaptors(synthetic_run("whole", sites=4, **ONE, **SECURE)[0])
+    assert not (resumed / "sums").exists()
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(synthetic_run):
@@ -301,12 +319,12 @@ def test_a_site_with_more_images_than_sums_have_room_for_declines(synthetic_run)
     ("schedule", "values"),
     [
         ("late-join", {"join_at": 2}),
-        ("asynchronous", {}),
-        ("partial-labels", {}),
+        pytest.param("asynchronous", {}, marks=long),
+        pytest.param("partial-labels", {}, marks=long),
     ],
 )
 def test_it_goes_with_the_schedules(synthetic_run, schedule, values):
-    sites = {"sites": 8, "schedule": schedule, **values}
+    sites = {"sites": 6, "schedule": schedule, **values}
     plain, _ = synthetic_run("plain", rounds=1, **sites)
     secure, _ = synthetic_run("secure", rounds=1, **sites, **SECURE)
     first, second = (tensors(folder) for folder in (plain, secure))
@@ -359,12 +377,12 @@ def _fewer(found):
 @pytest.mark.parametrize(
     ("record", "how"),
     [
-        ("keys", _no_hex),
+        pytest.param("keys", _no_hex, marks=long),
         ("keys", _weak),
-        ("keys", _one_key),
-        ("shares", _stranger),
+        pytest.param("keys", _one_key, marks=long),
+        pytest.param("shares", _stranger, marks=long),
         ("shares", _short),
-        ("shares", _twice),
+        pytest.param("shares", _twice, marks=long),
         ("told", _fewer),
     ],
 )

@@ -24,6 +24,7 @@ class Hospitals:
     root: Path
     manifest: Path
     backbone: str
+    names: tuple[str, ...] = NAMES
 
     def folder(self, name: str) -> Path:
         """Return a hospital's folder."""
@@ -44,7 +45,7 @@ class Hospitals:
     def run(self, out: Path, **values: object) -> tuple[Path, dict[str, object]]:
         """Run a federation of them; return its folder and summary."""
         config = self._config(out, "real", values)
-        simulate(server.app.app, self._app, config, len(NAMES))
+        simulate(server.app.app, self._app, config, len(self.names))
         return self._result(out / "real")
 
     def pooled(self, out: Path, **values: object) -> tuple[Path, dict[str, object]]:
@@ -54,18 +55,18 @@ class Hospitals:
             server.app.app,
             clients.app.app,
             self._config(out, "pooled", {**data, **values}),
-            len(NAMES),
+            len(self.names),
         )
         return self._result(out / "pooled")
 
     def _app(self, message, context):
-        name = NAMES[context.node_id - 1]
+        name = self.names[context.node_id - 1]
         context.node_config = {"site": str(self.folder(name) / "site.toml")}
         return clients.app.app(message, context)
 
     def _config(self, out: Path, name: str, values: dict[str, object]) -> dict[str, object]:
         given = {key.replace("__", ".").replace("_", "-"): each for key, each in values.items()}
-        size = {"sites": len(NAMES), "experiences": 2, "rounds": 1, "train.epochs": 1}
+        size = {"sites": len(self.names), "experiences": 2, "rounds": 1, "train.epochs": 1}
         return {"out": str(out), "name": name, **size, **given}
 
     def _result(self, folder: Path) -> tuple[Path, dict[str, object]]:
@@ -79,16 +80,20 @@ def statuses(folder: Path) -> list[tuple[str, str, str]]:
     return [row for row in rows if row[1] not in ("joined", "trained")]
 
 
-def make_hospitals(root: Path, tiny: Tiny) -> Hospitals:
+def make_hospitals(root: Path, tiny: Tiny, names: tuple[str, ...] = NAMES) -> Hospitals:
     """Make the hospitals' folders; their images stay where they are."""
     table = pd.read_csv(tiny.manifest)
     table["image"] = [str(tiny.manifest.parent / image) for image in table["image"]]
-    table["site"] = table["site"].map(dict(zip(sorted(table["site"].unique()), NAMES, strict=True)))
+    if names == NAMES:
+        sites = dict(zip(sorted(table["site"].unique()), NAMES, strict=True))
+        table["site"] = table["site"].map(sites)
+    else:  # the patients of both, dealt among all
+        table["site"] = [names[place % len(names)] for place in pd.factorize(table["patient"])[0]]
     root.mkdir(parents=True)
     table.to_csv(root / "manifest.csv", index=False)
     backbone = f"local-dir:{tiny.backbone}"
-    for name in NAMES:
+    for name in names:
         own = root / f"{name}.csv"
         table[table["site"] == name].drop(columns="site").to_csv(own, index=False)
         init_site(root / name, NewSite(name, str(own), backbone))
-    return Hospitals(root, root / "manifest.csv", backbone)
+    return Hospitals(root, root / "manifest.csv", backbone, names)
