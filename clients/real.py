@@ -48,6 +48,8 @@ def _check_possible(config: RunConfig) -> None:
             raise _impossible(f"{key} = {getattr(config, key)}")
     if config.how.arrangement == "central":
         raise _impossible(f"method = {config.method}")
+    if config.adaptor.ranks:
+        raise _impossible("adaptor.ranks")
     if config.prompts not in prompt_set_names():
         raise UserError(
             "The run's prompt set is none that comes with FedRETune, and a real site reads no "

@@ -19,6 +19,7 @@ from fedretune.objectives.difference import scores
 from fedretune.seeds import derive_seed
 from fedretune.strategies.part import Finish, Round
 from fedretune.training import Term, TrainingResult, TrainingSettings, train
+from fedretune.tuning.module import Tuned
 from fedretune.wire import Array, ArrayRecords, ScalarRecords, Value
 
 Arrays = Mapping[str, Array]
@@ -199,7 +200,7 @@ class Site:
         labels[~lesson.trains] = 0.0 if config.unlabelled == "negative" else np.nan
         labels[~lesson.labelled] = np.nan
         return Visit(
-            from_arrays(world.adaptor, arrays),
+            self._model(arrays, experience),
             world.images(lesson.rows),
             torch.from_numpy(labels),
             torch.from_numpy(lesson.trains),
@@ -208,6 +209,16 @@ class Site:
             experience,
             derive_seed(config.seed, "visit", self.name, experience),
         )
+
+    def _model(self, arrays: Arrays, experience: int) -> Model:
+        """Return the adaptor to train: of LoRA the experience's stage, by this site's rank."""
+        world = self.world
+        model = from_arrays(world.adaptor, arrays)
+        if isinstance(model, Tuned):
+            model.stage = min(experience, model.spec.stages - 1)
+            if world.config.adaptor.ranks:
+                model.narrow(world.config.adaptor.rank_of(world.scenario.sites.index(self.name)))
+        return model
 
     def _begin(self, visit: Visit, memory: SiteMemory) -> Memory:
         """Return what is remembered in this experience; on its first round, the hooks decide."""

@@ -29,6 +29,8 @@ class AdaptorConfig(Table):
     targets: str = "q, v"
     blocks: Annotated[int, Field(ge=0)] = 0
     averaging: Literal["exact", "freeze-A", "average-factors"] = "exact"
+    kept_rank: Annotated[int, Field(ge=0)] = 0
+    ranks: str = ""
 
     @property
     def tunes(self) -> bool:
@@ -55,13 +57,29 @@ class AdaptorConfig(Table):
             findings,
             stages,
             seed if self.averaging == "freeze-A" else TRAINED,
+            self.kept_rank,
             layout.lines(),
         )
+
+    def rank_of(self, position: int) -> int:
+        """Return the rank of the site at a position: those of `ranks`, again and again.
+
+        Raises `UserError` for what is no list of ranks from 1 to `rank`.
+        """
+        if not self.ranks:
+            return self.rank
+        given = [each.strip() for each in self.ranks.split(",")]
+        if not all(each.isdecimal() and 1 <= int(each) <= self.rank for each in given):
+            raise UserError(
+                f"adaptor.ranks is '{self.ranks}'; give whole numbers from 1 to adaptor.rank = "
+                f'{self.rank}, such as "2, {self.rank}".'
+            )
+        return int(given[position % len(given)])
 
 
 #: What each sort of adaptor has no use for.
 _OF_ADAPTORS = ("wiring", "residual", "features")
-_OF_LORA = ("rank", "alpha", "dropout", "targets", "averaging")
+_OF_LORA = ("rank", "alpha", "dropout", "targets", "averaging", "kept_rank", "ranks")
 _OF_TUNED = ("head", "blocks", *_OF_LORA)
 
 
@@ -87,7 +105,7 @@ def check_adaptor(config: "RunConfig") -> None:
             )
     if adaptor.tunes:
         _check_company(config)
-    elif config.how.tuned:
+    elif config.how.staged:
         raise UserError(
             f"Method '{config.method}' is about LoRA, and adaptor.kind is {kind}: leave it out."
         )
@@ -101,7 +119,7 @@ def _check_company(config: "RunConfig") -> None:
             "ViT-B/16, and what is in them: set allow-backbone-on-wire = true if that is meant, "
             "or take adaptor.kind = lora."
         )
-    if config.how.tuned and adaptor.kind != "lora":
+    if config.how.staged and adaptor.kind != "lora":
         raise UserError(f"Method '{config.method}' is about LoRA, and {told}: leave it out.")
     for part in ("anchor", "offsets"):
         if part in config.method.split("+"):
@@ -115,9 +133,39 @@ def _check_company(config: "RunConfig") -> None:
         )
     if config.batched == "always":
         raise UserError(f"batched = always is for small adaptors, and {told}: set it to auto.")
-    if adaptor.kind == "lora" and adaptor.averaging == "exact" and config.strategy != "fedavg":
+    if adaptor.kind == "lora":
+        _check_averaging(config)
+
+
+def _check_averaging(config: "RunConfig") -> None:
+    adaptor = config.adaptor
+    exact = adaptor.averaging == "exact"
+    if exact and config.strategy not in ("fedavg", "fedprox"):
         raise UserError(
             f"adaptor.averaging = exact averages products, and strategy = {config.strategy} works "
             "on factors apart: set adaptor.averaging = freeze-A, where both are the same, or "
             "average-factors; or take fedavg."
+        )
+    if exact and config.secure_aggregation:
+        raise UserError(
+            "adaptor.averaging = exact needs each site's factors, and with secure-aggregation the "
+            "server learns their sum alone: set adaptor.averaging = freeze-A, where the sum is "
+            "enough."
+        )
+    if adaptor.ranks and (not exact or adaptor.kept_rank or config.how.staged):
+        raise UserError(
+            "adaptor.ranks gives sites ranks of their own, whose products can be averaged and "
+            "whose factors cannot: set adaptor.averaging = exact and adaptor.kept-rank = 0, and "
+            "take a method of one LoRA, carried along."
+        )
+    if adaptor.kept_rank and not exact:
+        raise UserError(
+            f"adaptor.kept-rank keeps what averaging products leaves over, and adaptor.averaging "
+            f"is {adaptor.averaging}: leave one of them out."
+        )
+    adaptor.rank_of(0)
+    if "o_lora" in config.how.remedies and adaptor.averaging == "freeze-A":
+        raise UserError(
+            "o-lora trains A to be orthogonal to earlier ones, and adaptor.averaging = freeze-A "
+            "holds it: take lora-sum, or another averaging."
         )

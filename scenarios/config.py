@@ -46,6 +46,7 @@ class RemedyConfig(Table):
     lwf: Annotated[float, Field(ge=0)] = 10.0
     replay: Annotated[int, Field(ge=1)] = 200
     anchor: Annotated[float, Field(ge=0)] = 1.0
+    o_lora: Annotated[float, Field(ge=0)] = 0.5
 
 
 class RunConfig(Table):
@@ -162,6 +163,12 @@ class RunConfig(Table):
         return self.adaptor.tunes and self.how.probe is None
 
     @property
+    def averages_products(self) -> bool:
+        """Whether LoRA's products are averaged, rather than each tensor by itself."""
+        lora = self.tunes and self.adaptor.kind == "lora"
+        return lora and self.adaptor.averaging == "exact"
+
+    @property
     def prompted(self) -> bool:
         """Whether anything looks at prompts."""
         return self.how.probe is None and not (self.tunes and self.adaptor.head == "linear")
@@ -169,7 +176,7 @@ class RunConfig(Table):
     def spec(self, dim: int, findings: int, trunk: tuple[str, ...] = ()) -> Spec:
         """Return what is trained, for a backbone's dimensions and layout. Raises `UserError`."""
         if self.tunes:
-            stages = self.experiences if self.how.tuned and self.how.order == "stream" else 1
+            stages = self.experiences if self.how.staged and self.how.order == "stream" else 1
             return self.adaptor.tuned(layout_of(trunk), findings, stages, self.seed)
         return self.how.spec(self.adaptor.spec, dim, findings)
 

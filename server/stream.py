@@ -31,6 +31,7 @@ from server.record import note_privacy
 from server.replies import Reply, examples_of
 from server.steps import Step, steps
 from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
+from server.strategies.products import RESIDUAL, ProductFold
 from server.sums import SUM, Sums
 from server.tally import Tally
 
@@ -125,6 +126,10 @@ class Stream:
         if own:
             return {**models, **own}
         adaptor, state = fold.result()
+        if RESIDUAL in state:
+            share = float(state[RESIDUAL]["share"][0])
+            where = {"experience": step.experience, "round": step.round}
+            self.folder.event(RESIDUAL, **where, share=share)
         return with_state({**models, GLOBAL: adaptor}, state)
 
     def _train_summed(self, step: Step, models: Models, asked: Sequence[str]) -> Models:
@@ -154,7 +159,7 @@ class Stream:
         parameters, lr = config.aggregation.model_dump(), config.train.lr
         setup = Setup(parameters, self.spec, sites, by_finding, lr)
         fold: Fold = STRATEGIES[config.strategy](setup, models[GLOBAL], state_of(models))
-        return fold
+        return ProductFold(setup, models[GLOBAL], fold) if config.averages_products else fold
 
     def _trained(
         self, step: Step, models: Models, asked: Sequence[str]

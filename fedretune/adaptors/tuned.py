@@ -45,6 +45,9 @@ class TunedSpec(Described):
         Of `lora`: factors of their own for so many experiences, whose products add up.
     a_seed : int
         Of `lora`: `TRAINED`, or the seed that A is drawn from, fixed and never sent (FFA-LoRA).
+    kept : int
+        Of `lora`: further rows of A and columns of B that are used, and not trained: room for
+        what averaging cannot fit into the rank.
     trunk : tuple[str, ...]
         The lines of the backbone's `fedretune.tuning.layout.Layout`.
     """
@@ -60,6 +63,7 @@ class TunedSpec(Described):
     findings: int
     stages: int
     a_seed: int
+    kept: int
     trunk: tuple[str, ...]
 
     by_finding: ClassVar[tuple[str, ...]] = ("head.weight", "head.bias")
@@ -95,6 +99,12 @@ class TunedSpec(Described):
             raise UserError(f"adaptor.targets names none; allowed: {', '.join(parts)}.")
         _whole("adaptor.rank", self.rank, 1)
         _whole("adaptor.stages", self.stages, 1)
+        _whole("adaptor.kept-rank", self.kept, 0)
+        if self.kept and (self.stages > 1 or self.a_seed != TRAINED):
+            raise UserError(
+                "adaptor.kept-rank keeps what averaging products leaves over, of one LoRA that is "
+                "carried along: set it to 0, or take adaptor.averaging = exact and method = lora."
+            )
         most = min(min(parts[each].rows, parts[each].inputs) for each in self.targets)
         if self.rank > most:
             raise UserError(
@@ -143,8 +153,8 @@ class TunedSpec(Described):
 
     @property
     def stacked(self) -> int:
-        """Rows of all stages' A together."""
-        return self.rank * self.stages
+        """Rows of A: those that are kept, then each stage's."""
+        return self.kept + self.rank * self.stages
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return name to (shape, dtype) of every tensor, in `state_dict` order, without torch."""
@@ -185,6 +195,7 @@ _NO_LORA: dict[str, object] = {
     "targets": (),
     "stages": 1,
     "a_seed": TRAINED,
+    "kept": 0,
 }
 
 

@@ -45,7 +45,7 @@ class Method:
         of the phantoms.
     wirings : tuple[str, ...] (default: none)
         The adaptor's wirings that the method is about; none if any will do.
-    tuned : bool (default: False)
+    staged : bool (default: False)
         Whether LoRA has factors of its own for each experience.
     """
 
@@ -56,7 +56,7 @@ class Method:
     remedies: "Mapping[str, Callable[[float], Remedy]]" = field(default_factory=dict)
     settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     wirings: tuple[str, ...] = ()
-    tuned: bool = False
+    staged: bool = False
 
     def spec(self, adaptor: Callable[[int, int], AdaptorSpec], dim: int, findings: int) -> Spec:
         """Return what is trained, given the config's adaptor by dimensions and findings.

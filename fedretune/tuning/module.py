@@ -43,6 +43,8 @@ class Tuned(nn.Module):
     ----------
     stage : int
         Which stage's factors are trained; those of others are used, and get no gradient.
+    narrowed : int
+        How many rows of that stage's A are used; 0 for all (`narrow`).
     checkpointing : bool
         Whether a block's activations are computed again rather than kept: less memory, a third
         more time, the same numbers.
@@ -51,7 +53,7 @@ class Tuned(nn.Module):
     def __init__(self, spec: "TunedSpec", generator: torch.Generator) -> None:
         super().__init__()
         self.spec = spec
-        self.stage, self.checkpointing = 0, False
+        self.stage, self.narrowed, self.checkpointing = 0, 0, False
         self._seed: int | None = None
         self._step = 0
         tensors = spec.tensors()
@@ -163,18 +165,35 @@ class Tuned(nn.Module):
         return found
 
     def factors(self, name: str) -> Factors:
-        """Return A ``[S r, inputs]`` and B ``[rows, S r]`` of a target, ``blocks.11.q``, say.
+        """Return A ``[R, inputs]`` and B ``[rows, R]`` of a target, ``blocks.11.q``, say.
 
-        Of S stages, each r rows of A and columns of B. Only the stage that is trained has a
-        gradient.
+        R is K kept rows, then r for each stage. Only those of the stage that is trained, and of
+        them the first `narrow`, have a gradient.
         """
-        a = self._a(name)
-        b = self._own(f"{name}.B")
-        if self.spec.stages == 1:
+        a, b = self._a(name), self._own(f"{name}.B")
+        first, last = self._trained_rows()
+        if last - first == self.spec.stacked:
             return a, b
-        kept = torch.zeros(self.spec.stacked, dtype=torch.bool, device=b.device)
-        kept[self.stage * self.spec.rank : (self.stage + 1) * self.spec.rank] = True
-        return torch.where(kept[:, None], a, a.detach()), torch.where(kept, b, b.detach())
+        trained = torch.zeros(self.spec.stacked, dtype=torch.bool, device=b.device)
+        trained[first:last] = True
+        return torch.where(trained[:, None], a, a.detach()), torch.where(trained, b, b.detach())
+
+    def _trained_rows(self) -> tuple[int, int]:
+        first = self.spec.kept + self.stage * self.spec.rank
+        return first, first + min(self.narrowed or self.spec.rank, self.spec.rank)
+
+    def narrow(self, rank: int) -> None:
+        """Train with a smaller rank from here on: beyond it, B is zero and stays it.
+
+        What is kept goes too, as a site of a smaller rank has no room for it.
+        """
+        self.narrowed = rank
+        first, last = self._trained_rows()
+        with torch.no_grad():
+            for name, each in self.named_parameters():
+                if name.endswith(".B"):
+                    each[:, :first] = 0
+                    each[:, last:] = 0
 
     def _a(self, name: str) -> Tensor:
         spec = self.spec

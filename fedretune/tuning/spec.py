@@ -21,6 +21,7 @@ def tuned_spec(
     scale: str = "learnable",
     stages: int = 1,
     a_seed: int = TRAINED,
+    kept: int = 0,
 ) -> TunedSpec:
     """Return the spec; the parameters are `TunedSpec`'s. Raises `UserError`."""
     return TunedSpec(
@@ -35,5 +36,6 @@ def tuned_spec(
         findings,
         stages,
         a_seed,
+        kept,
         layout.lines(),
     )

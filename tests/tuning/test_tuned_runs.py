@@ -24,6 +24,7 @@ from scenarios import RunConfig
 from server.simulator import simulate
 
 LORA = {"adaptor.kind": "lora", "adaptor.blocks": 1}
+LINEAR = {**LORA, "adaptor.head": "linear"}
 QUICK = {"experiences": 2, "rounds": 1, "sites": 2, "train.epochs": 1, "train.lr": 0.01}
 
 
@@ -140,3 +141,50 @@ def test_lora_is_trained_under_differential_privacy_too(backbones, tiny, tmp_pat
     keys = {"privacy.mechanism": "example", "privacy.noise": 1.0, "privacy.delta": 1e-5}
     _, summary = run(tiny, tmp_path, backbones["open_clip"], **LORA, **keys)
     assert summary["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"adaptor.averaging": "freeze-A"},
+        {"adaptor.averaging": "average-factors", "strategy": "fedadam"},
+        {"adaptor.kept-rank": 4},
+        {"adaptor.ranks": "2, 4"},
+        {"method": "lora-sum"},
+        {"method": "o-lora"},
+    ],
+)
+def test_lora_is_averaged_and_carried_along_in_every_way(backbones, tiny, tmp_path, keys) -> None:
+    folder, summary = run(tiny, tmp_path, backbones["mrm"], **{**LINEAR, **keys})
+    assert summary["status"] == "complete"
+    events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    shares = [each["share"] for each in events if each["event"] == "residual"]
+    exact = keys.get("adaptor.averaging", "exact") == "exact"
+    assert bool(shares) == exact
+    assert all(0 <= share < 1 for share in shares)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"adaptor.ranks": "2, 4", "adaptor.averaging": "average-factors"}, "ranks of their own"),
+        ({"adaptor.ranks": "2, 8"}, "adaptor.ranks is '2, 8'; give whole numbers from 1 to"),
+        ({"adaptor.kept-rank": 2, "adaptor.averaging": "freeze-A"}, "adaptor.kept-rank keeps"),
+        ({"adaptor.kept-rank": 2, "method": "lora-sum"}, "adaptor.kept-rank keeps"),
+        ({"method": "o-lora", "adaptor.averaging": "freeze-A"}, "o-lora trains A"),
+        ({"method": "o-lora", "adaptor.kind": "bitfit"}, "about LoRA|of no use"),
+        ({"secure-aggregation": True, "sites": 4}, "exact needs each site's factors"),
+    ],
+)
+def test_averaging_that_cannot_be_is_an_error(keys, message) -> None:
+    with pytest.raises(UserError, match=message):
+        RunConfig.from_flat({**LORA, **keys})
+
+
+def test_stages_learn_one_after_another(backbones, tiny, tmp_path) -> None:
+    folder, _ = run(tiny, tmp_path, backbones["mrm"], **{**LINEAR, "method": "lora-sum"})
+    spec, arrays, _ = load(folder / "adaptors.safetensors")
+    b = arrays["blocks.2.q.B"]
+    assert (spec.stages, b.shape[1]) == (2, 2 * spec.rank)
+    assert b[:, : spec.rank].any()
+    assert b[:, spec.rank :].any()
