@@ -13,6 +13,7 @@ from fedretune.data.manifest import Manifest
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.prompts import load_prompts
 from scenarios import RunConfig, arrange, build_scenario
+from tests.tuning.tokens import tiny_trunk, tokens_of
 
 FINDINGS = ("Mass", "Edema", "Hernia")
 DIM = 8
@@ -25,8 +26,8 @@ class Vectors:
     vectors: np.ndarray
     info: BackboneInfo
 
-    def take(self, positions: np.ndarray) -> np.ndarray:
-        return self.vectors[positions].astype(np.float32)
+    def take(self, positions: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+        return self.vectors[positions].astype(dtype)
 
 
 def make_table(patients: int, sites: int, seed: int) -> pd.DataFrame:
@@ -51,6 +52,8 @@ def make_world(config: RunConfig, sites: int, patients: int = 160, seed: int = 0
     vectors = rng.normal(size=(len(table), DIM)).astype(np.float32) + 1.5 * labels @ directions
     noise = rng.normal(size=(2, len(FINDINGS), 4, DIM)).astype(np.float32)
     told = torch.from_numpy(directions[:, None] * 0.5 + noise[0])
+    trunk = tiny_trunk(DIM).layout.lines() if config.tunes else ()
+    vectors = tokens_of(vectors) if config.tunes else vectors
     info = BackboneInfo("synthetic", None, "0" * 64, DIM, "{}")
     manifest = Manifest(Path("manifest.csv"), table, FINDINGS, np.arange(2, len(table) + 2))
     prompt_set = load_prompts("precursor")
@@ -63,6 +66,6 @@ def make_world(config: RunConfig, sites: int, patients: int = 160, seed: int = 0
         Vectors(vectors.astype(np.float16), info),
         prompt_set,
         PromptEmbeddings(told, torch.from_numpy(noise[1]), FINDINGS),
-        config.spec(DIM, len(FINDINGS)),
+        config.spec(DIM, len(FINDINGS), trunk),
         config.remedies(),
     )

@@ -14,6 +14,9 @@ from fedretune.errors import UserError
 #: attention, the one out of it, and the two layers of the MLP.
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
 
+#: In the place of a fingerprint: a layout of no backbone.
+UNKNOWN = "unknown"
+
 Shape = tuple[int, ...]
 
 
@@ -111,4 +114,4 @@ def stand_in() -> Layout:
     """Return a layout to check a config by before any backbone is known: large, with all parts."""
     size = 2**20
     parts = {target: Part("attn.qkv.weight", 0, size, size) for target in TARGETS}
-    return Layout("0" * 64, size, 1000, 1, 1, parts=parts)
+    return Layout(UNKNOWN, size, 1000, 1, 1, parts=parts)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from fedretune.errors import UserError
 from fedretune.seeds import derive_seed
 from fedretune.tuning.frozen import Trunk, held
-from fedretune.tuning.layout import Part
+from fedretune.tuning.layout import UNKNOWN, Part
 from fedretune.tuning.lora import Factors, Noise, beside, merged
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Tuned(nn.Module):
     tuned. The blocks above the cut are those that the process holds (`fedretune.tuning.frozen`).
     Where a gradient is wanted, factors work beside the frozen weights; else they are merged into
     them and the backbone's own blocks run, so that an untrained one is the backbone, bit for bit.
-    Build it by `fedretune.adaptors.build`.
+    Build it by `fedretune.adaptors.build`. Raises `UserError` for a layout of no backbone.
 
     Attributes
     ----------
@@ -52,6 +53,10 @@ class Tuned(nn.Module):
 
     def __init__(self, spec: "TunedSpec", generator: torch.Generator) -> None:
         super().__init__()
+        if spec.layout.backbone == UNKNOWN:
+            raise UserError(
+                f"adaptor.kind = {spec.kind} is inside a backbone, and which is not known here."
+            )
         self.spec = spec
         self.stage, self.narrowed, self.checkpointing = 0, 0, False
         self._seed: int | None = None

@@ -9,7 +9,6 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
 
 from fedretune.adaptors import (
     ADAPTORS,
@@ -30,7 +29,7 @@ from fedretune.objectives.difference import cosines, scores
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings, directed
 from fedretune.training import TrainingSettings, train
 from fedretune.tuning import tuned_spec
-from fedretune.tuning.frozen import hold, part
+from tests.tuning.tokens import tiny_trunk
 
 DIM, FINDINGS = 8, 3
 ADAPTOR_SPECS = [
@@ -49,11 +48,7 @@ PROBE_SPECS = [ProbeSpec(0, DIM, FINDINGS), ProbeSpec(5, DIM, FINDINGS)]
 
 def tuned_specs() -> list[TunedSpec]:
     """Return what can be tuned in a transformer of two blocks and two tokens, which is held."""
-    torch.manual_seed(0)
-    sizes = {"embed_dim": DIM, "depth": 2, "num_heads": 2, "num_classes": 0}
-    vit = VisionTransformer(4, 4, **sizes, global_pool="avg", fc_norm=True).eval()
-    trunk = part("tiny", "tiny", vit.requires_grad_(False))
-    hold(trunk)
+    trunk = tiny_trunk(DIM)
     kinds = [(kind, head) for kind in ("lora", "bitfit", "full") for head in ("linear", "prompts")]
     specs = [
         tuned_spec(trunk.layout, kind, head=head, findings=FINDINGS, rank=2)

@@ -1,4 +1,4 @@
-"""Averaging LoRA: the mean of the products is the mean of the merged weights, and nothing else is."""
+"""Averaging LoRA: the mean of products is that of the merged weights, and nothing else is."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedretune.adaptors import TunedSpec, build, to_arrays
+from fedretune.adaptors import TunedSpec, build, load_arrays, to_arrays
 from fedretune.embeddings.prompts import PromptEmbeddings
 from fedretune.training import TrainingSettings, train
 from fedretune.tuning import Layout, held, tuned_spec, use
@@ -131,8 +131,6 @@ def test_sites_of_smaller_ranks_send_zeros_and_their_products_are_averaged() -> 
     start, replies = drawn(spec, 0), []
     for seed, rank in ((1, 1), (2, 3), (3, 2)):
         model = build(spec, 0)
-        from fedretune.adaptors import load_arrays
-
         load_arrays(model, drawn(spec, seed, start))
         model.narrow(rank)
         assert np.linalg.matrix_rank(product(to_arrays(model))) == rank
