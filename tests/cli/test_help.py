@@ -58,7 +58,7 @@ def test_the_options_of_a_run_are_in_groups(fedretune):
     ("complete", "begun", "expected"),
     [
         (completion.methods, "lw", ["lwf"]),
-        (completion.methods, "lwf+lo", ["lwf+local"]),
+        (completion.methods, "lwf+loc", ["lwf+local"]),
         (completion.scenarios, "class", ["class-incremental"]),
         (completion.attacks, "sign-flip", ["sign-flip", "sign-flip-3"]),
         (completion.settings, "train.l", ["train.lr="]),

@@ -14,6 +14,6 @@ def test_every_key_has_a_meaning_and_there_is_no_other():
 
 
 def test_words_find_keys_by_name_and_by_meaning():
-    assert {each.name for each in keys("ADAPTOR.K")} == {"adaptor.kind"}
+    assert {each.name for each in keys("ADAPTOR.KIND")} == {"adaptor.kind"}
     assert "aggregation.mu" in {each.name for each in keys("`fedprox`")}
     assert not keys("no key says this")
