@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from clients import secure
 from clients.rules import Rules, asked_of
 from clients.site import Site
+from clients.world import World
 from fedretune import wire
 from fedretune.compression import UnsoundError
 from fedretune.errors import UserError
@@ -65,9 +66,14 @@ def _ruled(
 
 
 def _schema(message: Message, site: Site) -> wire.Schema:
-    message_type, world = message.metadata.message_type, site.world
-    if world.config.secure_aggregation and message_type != "query":
+    message_type = message.metadata.message_type
+    if site.world.config.secure_aggregation and message_type != "query":
         return secure.STEPS.get(message_type) or secure.schema_of(site, message)
+    return schema_of(message_type, site.world)
+
+
+def schema_of(message_type: str, world: World) -> wire.Schema:
+    """Return what a reply holds that is not part of a secure sum. Raises `WireError`."""
     findings, experiences = len(world.scenario.findings), world.scenario.experiences
     schemas = {
         "query": wire.HANDSHAKE,

@@ -120,9 +120,14 @@ def masked_counts(
 
 def schema_of(site: Site, message: Message) -> wire.Schema:
     """Return what a masked reply holds: as many numbers as the site knows, for its own peers."""
+    peers = len(kept_of(site, message).session(about_of(message).text).peers)
+    return schema_among(site, message, peers)
+
+
+def schema_among(site: Site, message: Message, peers: int) -> wire.Schema:
+    """Return what a masked reply in a sum of so many sites holds."""
     world, about = site.world, about_of(message)
     config, findings = world.config, len(world.scenario.findings)
-    peers = len(kept_of(site, message).session(about.text).peers)
     if about.kind == "train":
         code = update_code(config, world.adaptor, findings)
         return masked_schema(

@@ -16,6 +16,7 @@ EXAMPLES = {
         "report runs/NAME",
         "report runs/study-retune/runs/* -o compared.html",
     ),
+    "privacy audit": ("privacy audit runs/NAME",),
     "privacy attack": ("privacy attack runs/NAME --attack lira",),
     "privacy budget": ("privacy budget runs/NAME",),
     "status": ("status runs/NAME",),

@@ -1,7 +1,6 @@
 """``fedretune privacy attack``: who was trained on, as a run's adaptor or its updates tell."""
 
 import json
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from rich.markup import escape
 from fedretune.cli import options
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
+from fedretune.cli.privacy_world import world_of
 from fedretune.errors import UserError, one_of
 from fedretune.privacy.attacks import MEMBERSHIP
 
@@ -73,19 +73,12 @@ def command(
 
 def _world(app: AppFolder, run: Path) -> Any:
     """Return the world of a run. Raises `UserError` if the run is not there, or not ended."""
-    config_file = run / "config.toml"
-    if not config_file.is_file():
-        raise UserError(f"{run} is not a run folder: it has no config.toml.")
+    world = world_of(app, run)
     if not (run / "adaptors.safetensors").is_file():
         raise UserError(
             f"{run} has no adaptors.safetensors: attack a run that has ended, and of a method "
             "whose sites share an adaptor."
         )
-    tables = tomllib.loads(config_file.read_text(encoding="utf-8"))
-    config = app.module("scenarios").RunConfig.from_flat(tables["config"])
-    world = app.module("clients.world").make_world(config, config.sites)
-    if world.embeddings.info.fingerprint != tables["fingerprints"]["backbone"]:
-        raise UserError(f"The backbone '{config.backbone}' is not the one that {run} used.")
     return world
 
 

@@ -51,6 +51,11 @@ class RecordedMessage:
     direction: str
     path: Path
 
+    @property
+    def size(self) -> int:
+        """How many bytes travelled."""
+        return self.path.stat().st_size
+
     def content(self) -> bytes:
         """Return the bytes that travelled."""
         return self.path.read_bytes()
