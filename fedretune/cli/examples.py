@@ -27,6 +27,10 @@ EXAMPLES = {
         "study retune --scenarios class-incremental --methods retune,offsets,joint --seeds 1,2",
     ),
     "study attacks": ("study attacks --quick",),
+    "study lora": (
+        "study lora --quick",
+        "study lora --weights /models --data /data --fft-lr mrm=0.01 --fft-lr cxr-mae=5e-4",
+    ),
     "embed": ("embed hospital.csv --backbone local-dir:/models/biomedclip",),
     "phantoms": ("phantoms my-phantoms --patients 100 --sites 2",),
     "manifest check": ("manifest check hospital.csv --decode",),

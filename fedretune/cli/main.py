@@ -24,6 +24,7 @@ from fedretune.cli import (
     status,
     study,
     study_attacks,
+    study_lora,
 )
 from fedretune.cli.console import print_error
 from fedretune.cli.examples import add_examples
@@ -61,6 +62,7 @@ def _options(
 
 backbones.app.command("pretrain")(pretrain.command)
 study.app.command("attacks")(study_attacks.command)
+study.app.command("lora")(study_lora.command)
 
 FEDERATION, DATA = "Federation", "Data and backbones"
 HOSPITALS, PRIVACY = "Across hospitals", "Privacy"

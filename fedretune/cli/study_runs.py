@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -39,8 +40,43 @@ Cell = TypeVar("Cell", bound=NamedRun)
 Configs = Mapping[Cell, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Doing:
+    """How a study's cells are run.
+
+    Parameters
+    ----------
+    engine : callable (config)
+        Runs a cell to its end; picklable, and raises `UserError`.
+    warm_up : callable ()
+        Imports what a cell needs; picklable.
+    differences_from : callable (folder, config) -> str
+        See `fedretune.study.folders.state_of`.
+    """
+
+    engine: Callable[[dict[str, Any]], None]
+    warm_up: Callable[[], object]
+    differences_from: Callable[[Path, Mapping[str, Any]], str]
+
+
 def run_all(
     app: AppFolder,
+    configs: Configs[Cell],
+    report: Tables,
+    jobs: int,
+    take: Callable[[Cell], str],
+) -> dict[str, str]:
+    """Run the simulations of a study that are not done; see `run_cells_of`."""
+    doing = Doing(
+        partial(runs.execute, runs.SIMULATE, app),
+        partial(_load, app),
+        app.module("server.app").differences_from,
+    )
+    return run_cells_of(doing, configs, report, jobs, take)
+
+
+def run_cells_of(
+    doing: Doing,
     configs: Configs[Cell],
     report: Tables,
     jobs: int,
@@ -50,7 +86,7 @@ def run_all(
 
     Parameters
     ----------
-    app : AppFolder
+    doing : Doing
     configs : mapping of a cell to its resolved config
     report : Tables
     jobs : int
@@ -71,7 +107,7 @@ def run_all(
     from fedretune.workers import cores
 
     with _alone(report.folder):
-        todo = _todo(app, configs)
+        todo = _todo(doing, configs)
         for cell in configs:
             if cell not in todo:
                 take(cell)
@@ -79,8 +115,7 @@ def run_all(
         report.write()
         if not todo:
             return {}
-        engine, at_once = partial(runs.execute, runs.SIMULATE, app), min(jobs or cores(), len(todo))
-        ended = run_cells(todo, engine, at_once, partial(_load, app))
+        ended = run_cells(todo, doing.engine, min(jobs or cores(), len(todo)), doing.warm_up)
         with stoppable(partial(_advice, report)), closing(ended):
             return _follow(report, ended, take)
 
@@ -128,15 +163,14 @@ def _alone(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _todo(app: AppFolder, configs: Configs[Cell]) -> Configs[Cell]:
+def _todo(doing: Doing, configs: Configs[Cell]) -> Configs[Cell]:
     """Return the runs that are not done. Raises `UserError` where a folder holds another run."""
     from fedretune.study.folders import state_of
 
-    differences_from = app.module("server.app").differences_from
     return {
         cell: config
         for cell, config in configs.items()
-        if state_of(Path(config["out"]) / cell.name, config, differences_from) != "done"
+        if state_of(Path(config["out"]) / cell.name, config, doing.differences_from) != "done"
     }
 
 

@@ -207,7 +207,7 @@ def test_a_folder_of_another_layout_says_what_it_lacks_and_has(tmp_path, name, w
     with pytest.raises(UserError) as caught:
         write_manifests(DATA_SETS[name], tmp_path, RATIOS, tmp_path / "out")
     assert words in str(caught.value)
-    assert "It has out, scans" in str(caught.value)
+    assert "It has scans." in str(caught.value)
 
 
 def study_lists(folder: Path) -> Path:

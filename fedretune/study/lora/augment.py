@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
@@ -45,7 +45,7 @@ def seeded(seed: int) -> Iterator[None]:
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # `torch.manual_seed` also notes a stack for CUDA
     try:
         yield
     finally:
@@ -86,6 +86,9 @@ def _rand_augment(size: int, mean: float, std: float) -> Transform:
         mean=(mean,) * 3,
         std=(std,) * 3,
     )
+    for step in steps.transforms[2].ops:
+        if step.name.startswith("Posterize"):
+            step.aug_fn = _posterized
     # After the crop, the flip and the policy, which works on colours: grey again.
     steps.transforms.insert(3, transforms.Grayscale(3))
 
@@ -94,3 +97,10 @@ def _rand_augment(size: int, mean: float, std: float) -> Transform:
         return tensor
 
     return apply
+
+
+def _posterized(image: Image.Image, bits: int, **_: object) -> Image.Image:
+    """Return an image of so many bits a channel; none: black, as in older Pillows."""
+    if bits >= 8:
+        return image
+    return ImageOps.posterize(image, bits) if bits else Image.new(image.mode, image.size)

@@ -1,5 +1,6 @@
 """The manifests of the study's tasks: one for each data set and ratio."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,6 @@ def write_manifests(data: DataSet, folder: Path, ratios: Sequence[int], out: Pat
         The folder is laid out in another way; the reader's faults.
     """
     folder, out = folder.expanduser().absolute(), out.absolute()
-    out.mkdir(parents=True, exist_ok=True)
     paths = [manifest_path(out, data, ratio) for ratio in ratios]
     if has_lists(folder):
         for ratio, path in zip(ratios, paths, strict=True):
@@ -77,6 +77,13 @@ def at_ratio(data: DataSet, table: pd.DataFrame, ratio: int) -> pd.DataFrame:
 def load_task(data: DataSet, ratio: int, out: Path) -> Manifest:
     """Return a manifest that `write_manifests` has written."""
     return load_manifest(manifest_path(out, data, ratio))
+
+
+def content_of(path: Path) -> str:
+    """Return the SHA-256, in hex, of a manifest's rows, without the folders of its images."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table["image"] = table["image"].str.rpartition("/")[2]
+    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
 
 
 def _write(table: pd.DataFrame, data: DataSet, path: Path) -> None:
