@@ -22,6 +22,8 @@ ROWS = Registry(
         "run": "fedretune.bench.rows.flower:row",
         "many-sites": "fedretune.bench.rows.many_sites:row",
         "round-cost": "fedretune.bench.rows.round_cost:row",
+        "secure-round": "fedretune.bench.rows.secure_round:row",
+        "secure-round-64": "fedretune.bench.rows.secure_round:many",
         "server-memory": "fedretune.bench.rows.server_memory:row",
         "site-message": "fedretune.bench.rows.site_message:row",
         "second-start": "fedretune.bench.rows.second_start:row",

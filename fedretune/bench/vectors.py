@@ -32,7 +32,7 @@ _PREVALENCE = 0.1
 
 @dataclass(frozen=True)
 class MadeVectors:
-    """Random vectors ``[N, 512]`` on the disk, float16, and a manifest's table and prompts.
+    """Random vectors ``[N, dim]`` on the disk, float16, and a manifest's table and prompts.
 
     Parameters
     ----------
@@ -40,10 +40,12 @@ class MadeVectors:
         Where the vectors' file goes.
     images : int
         Training images; what is evaluated comes on top.
+    dim : int (default: 512)
     """
 
     folder: Path
     images: int
+    dim: int = DIM
 
     @cached_property
     def embeddings(self) -> Embeddings:
@@ -51,10 +53,10 @@ class MadeVectors:
         path, rng = self.folder / "vectors.f16", np.random.default_rng(0)
         with path.open("wb") as file:
             for rows in np.array_split(np.arange(self._total), 100):
-                drawn = rng.standard_normal((len(rows), DIM), dtype=np.float32)
+                drawn = rng.standard_normal((len(rows), self.dim), dtype=np.float32)
                 file.write(drawn.astype(np.float16).tobytes())
-        vectors = np.memmap(path, dtype=np.float16, mode="r", shape=(self._total, DIM))
-        info = BackboneInfo("made", None, "0" * 64, DIM, "{}")
+        vectors = np.memmap(path, dtype=np.float16, mode="r", shape=(self._total, self.dim))
+        info = BackboneInfo("made", None, "0" * 64, self.dim, "{}")
         return Embeddings(vectors, np.arange(self._total), info, 0)
 
     @cached_property
@@ -66,7 +68,7 @@ class MadeVectors:
     @cached_property
     def prompts(self) -> PromptEmbeddings:
         """Random prompt embeddings, four of each kind a finding, as of the default set."""
-        drawn = torch.randn(2, FINDINGS, 4, DIM, generator=torch.Generator().manual_seed(0))
+        drawn = torch.randn(2, FINDINGS, 4, self.dim, generator=torch.Generator().manual_seed(0))
         return PromptEmbeddings(drawn[0], drawn[1], self.findings)
 
     @property
@@ -107,7 +109,7 @@ class MadeVectors:
             self.embeddings,
             load_prompts(config.prompts),
             self.prompts,
-            config.spec(DIM, FINDINGS),
+            config.spec(self.dim, FINDINGS),
         )
 
 

@@ -11,7 +11,7 @@ import pytest
 import clients.site
 from fedretune.bench import Options
 from fedretune.bench.frame import Case
-from fedretune.bench.rows import many_sites, round_cost, server_memory
+from fedretune.bench.rows import many_sites, round_cost, secure_round, server_memory
 from fedretune.bench.vectors import DIM, FINDINGS, MadeVectors, in_place_of, opened
 from fedretune.cli.app_folder import find_app
 from fedretune.training import TrainingResult
@@ -122,3 +122,14 @@ def test_the_servers_memory_is_that_of_a_process_of_its_own(options: Options) ->
     many, few = case.a.measure().value, case.b.measure().value
     assert few > 2 * 8.0  # two adaptors at the very least, of 8 MB each
     assert many < few + 16 * 8.0  # two groups of eight replies, however many there are
+
+
+def test_a_secure_round_is_held_against_a_plain_one_and_both_tell_their_bytes(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secure_round, "DIM", 8)
+    case = secure_round.row(options)
+    measured(case)
+    for way in ("up", "down"):
+        secure, plain = (case.facts[f"{kind}_bytes_{way}_per_site"] for kind in ("secure", "plain"))
+        assert 1 < secure / plain < 10

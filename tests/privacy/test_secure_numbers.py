@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from Crypto.Protocol.SecretSharing import Shamir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -15,7 +16,7 @@ from fedretune.privacy.secure.fixed import (
     encode_counts,
 )
 from fedretune.privacy.secure.ring import Ring, elements_of
-from fedretune.privacy.secure.sharing import combine, split
+from fedretune.privacy.secure.sharing import Combiner, split
 from server.aggregation import WeightedMean
 
 SHAPES = {"rows": (3, 2), "bias": (4,)}
@@ -141,7 +142,14 @@ def test_as_many_shares_as_the_threshold_tell_a_secret(
     holders = data.draw(st.integers(threshold, 9))
     shares = split(secret, threshold, holders)
     chosen = data.draw(st.permutations(range(holders)))[:threshold]
-    assert combine({place: shares[place] for place in chosen}) == secret
+    combined = Combiner(chosen).secret({place: shares[place] for place in chosen})
+    assert combined == secret
+
+
+@given(st.dictionaries(st.integers(0, 300), st.binary(min_size=16, max_size=16), min_size=1))
+def test_shares_are_combined_as_the_library_does_that_made_them(shares: dict[int, bytes]) -> None:
+    theirs = Shamir.combine([(place + 1, share) for place, share in shares.items()], False)
+    assert Combiner(list(shares)).secret(shares) == theirs
 
 
 def test_fewer_shares_are_uniform_whatever_the_secret() -> None:

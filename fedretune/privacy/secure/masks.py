@@ -1,7 +1,7 @@
 """Masks that cancel, and the keys that two sites make them from.
 
 Two sites agree on a key by X25519 (RFC 7748) and HKDF-SHA-256 (RFC 5869), and stretch it by
-ChaCha20 (RFC 8439) into one uniform element of the ring for each number.
+ChaCha20 (RFC 8439) into one uniform element of any ring for each number.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from fedretune.privacy.secure.ring import Elements, Ring
+from fedretune.privacy.secure.ring import WIDEST, Elements
 
 #: Bytes of what a key is made from: as many as are shared out at once, see `sharing`.
 SEED = 16
@@ -42,21 +42,22 @@ def agreed(private: X25519PrivateKey, other: bytes, purpose: bytes) -> bytes:
     return _derived(secret, purpose + both)
 
 
-def self_mask(seed: bytes, count: int, ring: Ring) -> Elements:
+def self_mask(seed: bytes, count: int) -> Elements:
     """Return the mask that a site adds for itself: `count` elements."""
-    return _stream(_derived(seed, b"self mask"), count, ring)
+    return _stream(_derived(seed, b"self mask"), count)
 
 
-def pair_mask(key: bytes, count: int, ring: Ring) -> Elements:
+def pair_mask(key: bytes, count: int) -> Elements:
     """Return the mask that one of two sites adds, and the other takes off."""
-    return _stream(key, count, ring)
+    return _stream(key, count)
 
 
-def _stream(key: bytes, count: int, ring: Ring) -> Elements:
-    # A key makes one mask only, so that the nonce need not differ.
+def _stream(key: bytes, count: int) -> Elements:
+    # A key makes one mask only, so that the nonce need not differ. Of the 8 bytes of an element
+    # those that its ring does not have are drawn and dropped: to leave them out takes longer.
     cipher = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
-    drawn = cipher.update(bytes(count * ring.width))
-    return ring.unpack(np.frombuffer(drawn, np.uint8).reshape(count, ring.width))
+    drawn: Elements = np.frombuffer(cipher.update(bytes(count * WIDEST)), "<u8")
+    return drawn
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

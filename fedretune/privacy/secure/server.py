@@ -13,7 +13,7 @@ from fedretune.privacy.secure.masks import (
     self_mask,
 )
 from fedretune.privacy.secure.ring import Elements, Ring
-from fedretune.privacy.secure.sharing import combine
+from fedretune.privacy.secure.sharing import Combiner
 from fedretune.privacy.secure.site import PublicKeys, mask_purpose
 from fedretune.wire import Array
 
@@ -97,17 +97,15 @@ class MaskedSum:
         if len(told) < self._threshold:
             raise UnmaskingError(f"{len(told)} sites told their shares, of {self._threshold}")
         total, count = self._sum.copy(), len(self._sum)
+        tellers = sorted(told)[: self._threshold]
+        combiner = Combiner([self._places[teller] for teller in tellers])
         for owner in self._senders:
-            seed = self._seed(owner, told)
+            seed = combiner.secret({self._places[each]: told[each][owner] for each in tellers})
             if owner in self.survivors:
-                total -= self_mask(seed, count, self._ring)
+                total -= self_mask(seed, count)
             else:
                 total -= self._left_over(owner, seed)
         return total
-
-    def _seed(self, owner: str, told: Mapping[str, Mapping[str, bytes]]) -> bytes:
-        tellers = sorted(told)[: self._threshold]
-        return combine({self._places[teller]: told[teller][owner] for teller in tellers})
 
     def _left_over(self, owner: str, seed: bytes) -> Elements:
         """Return what masks with one that dropped out leave in the sum of the survivors."""
@@ -117,6 +115,6 @@ class MaskedSum:
         total: Elements = np.zeros(len(self._sum), np.uint64)
         for site in self.survivors:
             key = agreed(private, self._keys[site].mask, mask_purpose(self._about))
-            mask = pair_mask(key, len(self._sum), self._ring)
+            mask = pair_mask(key, len(self._sum))
             total = total + mask if owner > site else total - mask
         return total

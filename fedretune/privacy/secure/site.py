@@ -171,11 +171,11 @@ def masked(session: Session, values: Elements, ring: Ring) -> NDArray[Any]:
     their names. Raises `UserError` if the boxes are not in.
     """
     _check_phase(session, "masked")
-    total, own = values + self_mask(session.self_seed, len(values), ring), _mask_key(session)
+    total, own = values + self_mask(session.self_seed, len(values)), _mask_key(session)
     for peer in session.held:
         if peer != session.site:
             key = agreed(own, session.peers[peer].mask, mask_purpose(session.about))
-            mask = pair_mask(key, len(values), ring)
+            mask = pair_mask(key, len(values))
             total = total + mask if peer > session.site else total - mask
     return ring.pack(total)
 
