@@ -11,7 +11,7 @@ from rich.markup import escape
 from fedretune.cli import options
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
-from fedretune.cli.privacy_world import world_of
+from fedretune.cli.privacy_world import run_folder, world_of
 from fedretune.errors import UserError, one_of
 from fedretune.privacy.attacks import MEMBERSHIP
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Of everybody, in the places of a site and an experience.
 ALL = "all"
+#: In the place of a site: an adaptor that was trained on nobody.
+UNTRAINED = "untrained"
 #: Those that ask what each site sent, which the run must have recorded.
 BY_UPDATE = ("alignment", "inversion")
 ATTACKS = (*MEMBERSHIP, *BY_UPDATE)
@@ -73,24 +75,40 @@ def command(
 
 def _world(app: AppFolder, run: Path) -> Any:
     """Return the world of a run. Raises `UserError` if the run is not there, or not ended."""
-    world = world_of(app, run)
-    if not (run / "adaptors.safetensors").is_file():
+    if not (run_folder(run) / "adaptors.safetensors").is_file():
         raise UserError(
             f"{run} has no adaptors.safetensors: attack a run that has ended, and of a method "
             "whose sites share an adaptor."
         )
-    return world
+    return world_of(app, run)
 
 
 def _by_model(attack: str, given: "tuple[Target, list[Group]]") -> "list[Scored]":
-    """Return the scores of everybody, of each site and of each experience."""
+    """Return the scores of everybody, of each site and of each experience, and the control's."""
     target, groups = given
-    scores = MEMBERSHIP[attack](target).double().numpy()
     count = len(target.members)
-    return [
-        (group, scores[:count][inside[:count]], scores[count:][inside[count:]])
+
+    def scores(of: "Target") -> "Scores":
+        found: Scores = MEMBERSHIP[attack](of).double().numpy()
+        return found
+
+    found, control = scores(target), scores(_control(target))
+    everybody, *others = [
+        (group, found[:count][inside[:count]], found[count:][inside[count:]])
         for group, inside in _groups(groups)
     ]
+    return [everybody, (Group(UNTRAINED, ALL), control[:count], control[count:]), *others]
+
+
+def _control(target: "Target") -> "Target":
+    """Return the same question of an adaptor that was trained on nobody.
+
+    What that seems to tell is how members and others differ to begin with: only what is beyond it
+    is due to training.
+    """
+    from fedretune.adaptors import build
+
+    return target.asked_of(build(target.model.spec, target.seed))
 
 
 def _by_update(run: Path, world: Any) -> "list[Scored]":
@@ -133,6 +151,7 @@ def _recover(run: Path, world: Any, as_json: bool) -> None:
 
 def _target(run: Path, world: Any, shadows: int, seed: int) -> "tuple[Target, list[Group]]":
     """Return the run's final adaptor with its candidates, and where each candidate is from."""
+    import numpy as np
     import torch
 
     from fedretune.adaptors import from_arrays, load
@@ -142,19 +161,23 @@ def _target(run: Path, world: Any, shadows: int, seed: int) -> "tuple[Target, li
     config = world.config
     sides: list[Examples] = []
     groups: list[Group] = []
+    everybody = np.zeros(0, dtype=np.int64)
     for split in ("train", config.evaluation_split):
         rows = _rows(world.scenario, split)
         groups += [group for _, group in rows]
-        positions = torch.tensor([row for row, _ in rows], dtype=torch.int64).numpy()
+        positions = np.array([row for row, _ in rows], dtype=np.int64)
+        everybody = np.concatenate([everybody, positions])
         images = torch.from_numpy(world.embeddings.take(positions))
         sides.append(Examples(images, torch.from_numpy(world.labels[positions])))
     spec, arrays, _ = load(run / "adaptors.safetensors")
     keys = config.train.model_dump()
+    patients = world.manifest.table["patient"].to_numpy()[everybody]
+    units = torch.from_numpy(np.unique(patients, return_inverse=True)[1])
     settings = TrainingSettings(
         **{**keys, "epochs": keys["epochs"] * config.rounds}, pooling=config.pooling
     )
     model, (members, others) = from_arrays(spec, arrays), sides
-    return Target(model, members, others, world.prompts, settings, shadows, seed), groups
+    return Target(model, members, others, world.prompts, settings, shadows, seed, units), groups
 
 
 def _rows(scenario: Any, split: str) -> list[tuple[int, Group]]:
@@ -208,6 +231,11 @@ def _show(attack: str, rows: "list[tuple[Group, Separation]]") -> None:
         "Images trained on (in) and not (out). Below a figure: a bootstrap's middle 95 %. Fewer "
         "than 1,000 images out are too few for a rate."
     )
+    if any(group.site == UNTRAINED for group, _ in rows):
+        say(
+            "Untrained: what the same attack makes of an adaptor that saw nobody, as the two sides "
+            "differ to begin with."
+        )
 
 
 def _figure(value: float, interval: tuple[float, float]) -> str:

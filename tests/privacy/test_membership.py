@@ -1,5 +1,7 @@
 """Membership: scores and how they are measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 from fedretune.adaptors import AdaptorSpec, build
 from fedretune.objectives.difference import logits_of, masked_bce, split_labels
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
-from fedretune.privacy.attacks import MEMBERSHIP
+from fedretune.privacy.attacks import MEMBERSHIP, shadows
 from fedretune.privacy.attacks.lira import log_ratios
-from fedretune.privacy.attacks.shadows import Shadows, halves
+from fedretune.privacy.attacks.shadows import Shadows, halves, shadows_of
 from fedretune.privacy.attacks.target import Examples, Target
 from fedretune.privacy.measures import separation
 from fedretune.training import TrainingSettings, train
@@ -68,9 +70,31 @@ def test_the_loss_attack_scores_by_the_loss_of_training():
 
 
 @given(st.integers(1, 12), st.integers(1, 9))
-def test_each_candidate_is_in_half_of_the_shadows(shadows, candidates):
-    within = halves(shadows, candidates, 0)
-    assert (within.sum(0) == shadows // 2).all()
+def test_each_unit_is_in_half_of_the_shadows(count, units):
+    assert (halves(count, units, 0).sum(0) == count // 2).all()
+
+
+def test_a_patient_is_in_a_shadow_with_all_images_or_with_none():
+    units = torch.arange(2 * N) // 2
+    target = replace(attacked(trained=True), units=units)
+    within = shadows_of(target).within
+    assert (within[:, ::2] == within[:, 1::2]).all()
+    assert (within.sum(0) == target.shadows // 2).all()
+
+
+def test_another_model_is_asked_with_the_same_shadows():
+    target = attacked(trained=True)
+    other = target.asked_of(build(target.model.spec, 6))
+    assert shadows_of(other) is shadows_of(target)
+    assert auc_of("lira", other) < auc_of("lira", target)
+
+
+def test_shadows_are_the_same_bits_on_any_number_of_cores(monkeypatch):
+    both = []
+    for count in (1, 2):
+        monkeypatch.setattr(shadows, "cores", lambda count=count: count)
+        both.append(shadows_of(attacked(trained=False)).odds)
+    torch.testing.assert_close(*both, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_ratio_of_likelihoods_is_that_of_two_normal_distributions():

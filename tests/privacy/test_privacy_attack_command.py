@@ -13,7 +13,8 @@ def test_each_attack_tells_of_all_of_sites_and_of_experiences(
     monkeypatch.setattr(clients.world, "make_world", make_world)
     world = make_world(*_config(folder))
     told = json.loads(fedretune("privacy", "attack", folder, "--json").out)
-    first, *others = told["groups"]
+    first, control, *others = told["groups"]
+    assert (control["site"], control["members"]) == ("untrained", first["members"])
     assert {(each["site"], each["experience"]) for each in others} >= {
         ("site-1", "all"),
         ("all", "1"),

@@ -1,6 +1,6 @@
 """What an attack on membership is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,11 @@ class Target:
     shadows : int
         How many models an attack with shadows may train.
     seed : int
+    units : Tensor, optional
+        Shape ``[members + others]``, int64, from 0: whose each candidate is. Shadows are trained on
+        all images of a patient, or on none, as the model was. Default: each its own.
+    first : Target, optional
+        The target whose shadows serve this one too; see `asked_of`.
     """
 
     model: "Model"
@@ -55,6 +60,12 @@ class Target:
     settings: TrainingSettings
     shadows: int
     seed: int
+    units: Tensor | None = None
+    first: "Target | None" = None
+
+    def asked_of(self, model: "Model") -> "Target":
+        """Return the same question of another model, with the same shadows."""
+        return replace(self, model=model, first=self.first or self)
 
     @cached_property
     def candidates(self) -> Examples:
