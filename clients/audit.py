@@ -5,21 +5,18 @@ guard's schema lists; and its bytes are those that the listed values alone make,
 nothing between or behind them.
 """
 
-from flwr.app import Message, RecordDict
+from flwr.app import RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as Serialized
 
 from clients.guard import content_of, schema_of
 from clients.secure import STEPS, schema_among
-from clients.site import Site
 from clients.world import World
 from fedretune import wire
-
-#: Fewest sites of a secure sum.
-_FEWEST = 3
+from fedretune.privacy.secure.threshold import FEWEST
 
 
-def objection(world: World, kind: str, sent: bytes, answered: bytes) -> str:
+def objection(world: World, kind: str, answered: bytes) -> str:
     """Return what is wrong with a reply; nothing if it is as it must be.
 
     Parameters
@@ -28,13 +25,13 @@ def objection(world: World, kind: str, sent: bytes, answered: bytes) -> str:
         Of the run that it was sent in.
     kind : str
         The message's type.
-    sent, answered : bytes
-        The content of the message, and of the reply, as they travelled.
+    answered : bytes
+        The content of the reply, as it travelled.
     """
     try:
         content = _content(answered)
         arrays, scalars = wire.take_apart(content)
-        _check(world, kind, sent, arrays, scalars)
+        _check(world, kind, arrays, scalars)
     except wire.WireError as error:
         return str(error)
     except Exception as error:  # whatever bytes make a reader raise, they are no reply
@@ -48,13 +45,12 @@ def objection(world: World, kind: str, sent: bytes, answered: bytes) -> str:
 def _check(
     world: World,
     kind: str,
-    sent: bytes,
     arrays: wire.ArrayRecords,
     scalars: wire.ScalarRecords,
 ) -> None:
     """Raise `WireError` unless a reply is one of those that may leave."""
     reasons = []
-    for schema in (wire.REFUSAL, *_schemas(world, kind, sent)):
+    for schema in (wire.REFUSAL, *_schemas(world, kind)):
         try:
             wire.check(schema, arrays, scalars)
             return
@@ -63,16 +59,14 @@ def _check(
     raise wire.WireError(reasons[-1] if len(reasons) > 1 else f"no reply to '{kind}' may leave")
 
 
-def _schemas(world: World, kind: str, sent: bytes) -> list[wire.Schema]:
+def _schemas(world: World, kind: str) -> list[wire.Schema]:
     """Return what a reply may hold; in a secure sum, of whatever number of sites."""
     if not world.config.secure_aggregation or kind == "query":
         return [schema_of(kind, world)]
     if kind in STEPS:
         return [STEPS[kind]]
-    message = Message(_content(sent), 1, kind)
-    site = Site(world.scenario.sites[0], world)
-    peers = range(_FEWEST, len(world.scenario.sites) + 1)
-    return [schema_among(site, message, count) for count in peers]
+    peers = range(FEWEST, len(world.scenario.sites) + 1)
+    return [schema_among(world, kind, count) for count in peers]
 
 
 def _content(data: bytes) -> RecordDict:

@@ -7,6 +7,7 @@ from flwr.app import ConfigRecord, Message
 
 from clients.memory import SiteMemory
 from clients.site import Site
+from clients.world import World
 from fedretune import wire
 from fedretune.errors import UserError
 from fedretune.evaluation import BINS
@@ -45,7 +46,7 @@ def keys(site: Site, message: Message) -> Scalars:
     if not site.world.config.secure_aggregation:
         raise refused("a secure sum in a run without it")
     session, public = begun(site.name, about_of(message).text)
-    kept_of(site, message).keep(session)
+    kept_of(site, message).begin(session)
     return {"keys": {"mask": public.mask.hex(), "seal": public.seal.hex()}}
 
 
@@ -59,7 +60,7 @@ def shares(site: Site, message: Message) -> Scalars:
     }
     session = kept.session(about_of(message).text)
     after, boxes = shared(session, peers, site.world.config.secure_threshold)
-    kept.keep(after)
+    kept.advance(after)
     return {"shares": {"to": list(boxes), "boxes": [box.hex() for box in boxes.values()]}}
 
 
@@ -120,22 +121,24 @@ def masked_counts(
 
 def schema_of(site: Site, message: Message) -> wire.Schema:
     """Return what a masked reply holds: as many numbers as the site knows, for its own peers."""
-    peers = len(kept_of(site, message).session(about_of(message).text).peers)
-    return schema_among(site, message, peers)
+    about = about_of(message)
+    peers = len(kept_of(site, message).session(about.text).peers)
+    return schema_among(site.world, about.kind, peers)
 
 
-def schema_among(site: Site, message: Message, peers: int) -> wire.Schema:
-    """Return what a masked reply in a sum of so many sites holds."""
-    world, about = site.world, about_of(message)
+def schema_among(world: World, kind: str, peers: int) -> wire.Schema:
+    """Return what a masked reply of a kind holds in a sum of so many sites. Raises `WireError`."""
+    if kind not in _KINDS:
+        raise wire.WireError(f"no reply to '{kind}' may leave")
     config, findings = world.config, len(world.scenario.findings)
-    if about.kind == "train":
+    if kind == "train":
         code = update_code(config, world.adaptor, findings)
         return masked_schema(
             code.numbers, update_ring(config, code, peers).width, config.privacy.on
         )
     plain = (
         wire.coarse_schema(findings)
-        if about.kind == "evaluate.coarse"
+        if kind == "evaluate.coarse"
         else wire.histogram_schema(world.scenario.experiences, findings, BINS)
     )
     (cells,) = plain.arrays["histogram"].values()
@@ -162,7 +165,7 @@ def _masked(
     site: Site, message: Message, session: Session, vector: Numbers, ring: Ring, told: Scalars
 ) -> Records:
     """Return a vector under its masks. That there is one is kept before it leaves."""
-    kept_of(site, message).keep(session)
+    kept_of(site, message).advance(session)
     return {"masked": {"vector": masked(session, elements_of(vector), ring)}}, told
 
 

@@ -70,7 +70,7 @@ def _audited(run: Path, app: AppFolder, images: int, seed: int) -> "Verdict":
     planted = list(_canaries(world, images, seed))
     canaries = Canaries.of(planted)
     up = [each for each in messages if each.direction == "up"]
-    objections = [*_unsound(app, world, messages), *against_ledger(up, _ledger(run))]
+    objections = [*_unsound(app, world, up), *against_ledger(up, _ledger(run))]
     found = list(_found(up, canaries))
     largest = max(up, key=lambda each: each.size)
     return Verdict(
@@ -89,16 +89,11 @@ def _audited(run: Path, app: AppFolder, images: int, seed: int) -> "Verdict":
     )
 
 
-def _unsound(app: AppFolder, world: Any, messages: "list[RecordedMessage]") -> Iterator[str]:
+def _unsound(app: AppFolder, world: Any, up: "list[RecordedMessage]") -> Iterator[str]:
     """Yield what is wrong with each reply."""
     objection = app.module("clients.audit").objection
-    sent: dict[tuple[int, str], bytes] = {}
-    for each in messages:  # of one exchange and site, `down` is before `up`
-        if each.direction == "down":
-            sent[each.number, each.site] = each.content()
-            continue
-        asked = sent.pop((each.number, each.site), b"")
-        if why := objection(world, each.kind, asked, each.content()):
+    for each in up:
+        if why := objection(world, each.kind, each.content()):
             yield f"{_place(each)}: {why}."
 
 

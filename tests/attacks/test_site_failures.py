@@ -1,5 +1,6 @@
 """Whole runs in which sites crash, are slow, leave and come back."""
 
+import pandas as pd
 import pytest
 
 from clients.attacks import attackers_among
@@ -55,6 +56,30 @@ def test_a_killed_run_resumes_to_the_same_bytes(runs, failing, monkeypatch, step
     assert resumed.adaptors == failing.adaptors
     name = "auroc.csv"
     assert (resumed.folder / name).read_bytes() == (failing.folder / name).read_bytes()
+
+
+def test_sites_that_crash_or_are_slow_are_done_without_in_a_secure_sum(runs):
+    options = {"failures": "crash:0.12, slow:0.05", "quorum": 0.1, "patience": 0}
+    options |= {"secure_threshold": 0.51, "secure_aggregation": True}
+    summed = runs("summed", **options)
+    fates = {
+        (f"site-{site + 1}", e, r): Failures.of(options["failures"]).fate(1, site, e, r)
+        for site in range(SITES)
+        for e in (0, 1)
+        for r in (0, 1)
+    }
+    assert set(fates.values()) == {"", "crash", "slow"}  # else this test would show less
+    table = summed.sites
+    trained = table[table["status"] == "trained"]
+    assert set(zip(trained["site"], trained["experience"], trained["round"], strict=True)) == {
+        where for where, fate in fates.items() if not fate
+    }
+    assert "late" in set(table["status"])  # a masked vector, to the message of another round
+    traffic = pd.read_csv(summed.folder / "traffic.csv").query("round >= 0 and direction == 'up'")
+    answers = traffic.groupby("kind")["site"].count()
+    failed = sum(bool(fate) for fate in fates.values())
+    assert answers["query.keys"] == answers["query.shares"] == len(fates)
+    assert answers["train"] == answers["query.unmask"] == len(fates) - failed
 
 
 def test_an_attacker_that_fails_does_not_attack(runs):

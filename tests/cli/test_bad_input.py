@@ -85,6 +85,8 @@ def test_a_backbone_folder_that_is_not_whole_names_what_it_lacks(refused, spoilt
         ("adaptor.scale=big", "adaptor.scale is 'big'; allowed: none, learnable"),
         ("prompts=mine", "Unknown prompt set 'mine'. Allowed: precursor"),
         ("quorum=2", "'quorum' cannot be '2'"),
+        ("secure-threshold=0.4", "'secure-threshold' cannot be '0.4'"),
+        ("secure-aggregation=true", "needs at least 3 sites, and a round has 2: in a sum of two"),
         ("resume=maybe", "'resume' cannot be 'maybe'"),
         ("quorum", "--set takes KEY=VALUE, such as train.lr=1e-3, and got 'quorum'"),
     ],

@@ -292,7 +292,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(synthetic_run):
 def test_no_secret_is_left_on_a_sites_disk(synthetic_run):
     folder, _ = synthetic_run(**ONE, **SECURE)
     kept = {path.name for path in (folder / "memory").rglob("*") if path.is_file()}
-    assert kept == {"unmasked.json"}
+    assert kept == {".lock", "unmasked.json"}
 
 
 def test_what_privacy_is_spent_is_told_under_masks_too(synthetic_run):

@@ -6,24 +6,47 @@ for each sum that was unmasked, which sites were in it, and only ever grows.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from fedretune.paths import synced, writing
 from fedretune.privacy.secure.site import Session, refused, told
 
+#: What a session must have told before it has told the next thing.
+_BEFORE = {"shared": "keys", "masked": "shared"}
+#: Seconds to wait for another message's step.
+PATIENCE = 30.0
+
 
 @dataclass(frozen=True)
 class Kept:
-    """The files of one site in one run, in `folder`. Every method may raise `OSError`."""
+    """The files of one site in one run, in `folder`. Every method may raise `OSError`.
+
+    A server may send two messages at once, to two processes: of two that would take one step, the
+    second is refused. Else one mask would hide two vectors, or one sum be unmasked for two sets.
+    """
 
     folder: Path
 
-    def keep(self, session: Session) -> None:
-        """Keep a session in the place of the one before, whose secrets are gone with that."""
-        with writing(self._session, mode=0o600) as file:
-            file.write(session.to_json().encode())
+    def begin(self, session: Session) -> None:
+        """Keep a new session in the place of the one before, whose secrets are gone with that."""
+        with self._held():
+            self._write(session)
+
+    def advance(self, session: Session) -> None:
+        """Keep a session that has gone a step further.
+
+        Raises `UserError` if another message has taken that step, or begun another sum.
+        """
+        with self._held():
+            now = self.session(session.about)
+            if (now.phase, now.mask_seed) != (_BEFORE[session.phase], session.mask_seed):
+                raise refused("one step of a sum twice")
+            self._write(session)
 
     def session(self, about: str) -> Session:
         """Return the session of a sum. Raises `UserError` if it is not the one under way."""
@@ -44,13 +67,16 @@ class Kept:
             name before: from two sums that one site tells apart, that site's numbers follow.
         """
         shares, there = told(session, survivors), sorted(set(survivors))
-        before = self.unmasked().get(session.about, there)
-        if before != there:
-            raise refused("a second sum in this place, of other sites than the first")
-        with writing(self._told) as file:
-            file.write(json.dumps({**self.unmasked(), session.about: there}, indent=1).encode())
-        self._session.unlink()
-        synced(self.folder)
+        with self._held():
+            if self.session(session.about) != session:
+                raise refused("one step of a sum twice")
+            before = self.unmasked()
+            if before.get(session.about, there) != there:
+                raise refused("a second sum in this place, of other sites than the first")
+            with writing(self._told) as file:
+                file.write(json.dumps({**before, session.about: there}, indent=1).encode())
+            self._session.unlink()
+            synced(self.folder)
         return shares
 
     def unmasked(self) -> dict[str, list[str]]:
@@ -59,6 +85,24 @@ class Kept:
             return {}
         found: dict[str, list[str]] = json.loads(self._told.read_text(encoding="utf-8"))
         return found
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other processes out."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=PATIENCE)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise refused("two steps of a sum at once") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _write(self, session: Session) -> None:
+        with writing(self._session, mode=0o600) as file:
+            file.write(session.to_json().encode())
 
     @property
     def _session(self) -> Path:
