@@ -27,6 +27,7 @@ ROWS = Registry(
         "server-memory": "fedretune.bench.rows.server_memory:row",
         "site-message": "fedretune.bench.rows.site_message:row",
         "second-start": "fedretune.bench.rows.second_start:row",
+        "lora-cached": "fedretune.bench.rows.lora_cached:row",
         "help": "fedretune.bench.rows.help:row",
     },
 )

@@ -36,7 +36,10 @@ EXAMPLES = {
     "manifest check": ("manifest check hospital.csv --decode",),
     "backbones list": ("backbones list --json",),
     "backbones verify": ("backbones verify local-dir:/models/biomedclip",),
-    "backbones pretrain": ("backbones pretrain my-clip --minutes 5",),
+    "backbones pretrain": (
+        "backbones pretrain my-clip --minutes 5",
+        "backbones pretrain my-vit --tower vit --minutes 3",
+    ),
     "backbones build": ("backbones build lite0-minilm",),
     "site init": (
         "site init /srv/site --name north --manifest /data/manifest.csv "

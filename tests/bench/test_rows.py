@@ -33,7 +33,16 @@ def test_every_repeated_scale_is_at_least_five() -> None:
     assert min(FULL.repeats, QUICK.repeats) >= 5
 
 
-@pytest.mark.parametrize("name", ["phantoms", "embedding", "simulate", "workers"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "phantoms",
+        "embedding",
+        "simulate",
+        "workers",
+        pytest.param("lora-cached", marks=pytest.mark.long),
+    ],
+)
 def test_a_row_gives_figures_for_each_side(name: str, options: Options) -> None:
     threads = torch.get_num_threads()
     (result,) = run_rows([name], TINY, options.backbone, APP)

@@ -1,6 +1,7 @@
 """The open_clip folder of phantom-clip: config, tokenizer, weights."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ EMBED_DIM = 128
 MEAN, STD = 0.5, 0.25
 
 
-def config() -> dict[str, Any]:
-    """Return the content of ``open_clip_config.json``."""
+def config(vision: Mapping[str, object] = VISION) -> dict[str, Any]:
+    """Return the content of ``open_clip_config.json``, for an image tower of this config."""
     text = {
         **TEXT,
         "context_length": CONTEXT,
@@ -31,9 +32,9 @@ def config() -> dict[str, Any]:
         "tokenizer_kwargs": {"clean_up_tokenization_spaces": False},
     }
     return {
-        "model_cfg": {"embed_dim": EMBED_DIM, "vision_cfg": dict(VISION), "text_cfg": text},
+        "model_cfg": {"embed_dim": EMBED_DIM, "vision_cfg": dict(vision), "text_cfg": text},
         "preprocess_cfg": {
-            "size": VISION["image_size"],
+            "size": vision["image_size"],
             "mode": "RGB",
             "mean": [MEAN] * 3,
             "std": [STD] * 3,
@@ -51,15 +52,15 @@ def tokens() -> tuple[str, ...]:
     return (*_SPECIAL, *vocabulary(), _END)
 
 
-def new_model(seed: int) -> Any:
-    """Return an untrained open_clip model."""
+def new_model(seed: int, vision: Mapping[str, object] = VISION) -> Any:
+    """Return an untrained open_clip model with this image tower."""
     import open_clip
 
     torch.manual_seed(seed)
-    return open_clip.CLIP(**config()["model_cfg"])
+    return open_clip.CLIP(**config(vision)["model_cfg"])
 
 
-def write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, vision: Mapping[str, object] = VISION) -> None:
     """Write the config and the tokenizer, so that open_clip can read texts from `folder`."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -79,7 +80,7 @@ def write_tokenizer(folder: Path) -> None:
         cls_token="[cls]",
         eos_token=_END,
     ).save_pretrained(folder)
-    (folder / "open_clip_config.json").write_text(json.dumps(config(), indent=2) + "\n")
+    (folder / "open_clip_config.json").write_text(json.dumps(config(vision), indent=2) + "\n")
 
 
 def tokenizer_of(folder: Path) -> Any:

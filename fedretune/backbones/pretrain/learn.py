@@ -40,15 +40,15 @@ def contrast(
     text as another's is no negative of it.
     """
     rng = np.random.default_rng(seed)
-    optimizer, schedule = _optimizer(model, steps)
+    optimizer, schedule = optimizer_of(model, steps)
     model.train().to(memory_format=torch.channels_last)
-    for step, index in enumerate(_batches(len(films), batch, steps, rng)):
+    for step, index in enumerate(batches(len(films), batch, steps, rng)):
         texts = [write_report(facts[i], rng) for i in index]
         words = model.encode_text(tokenizer(texts), normalize=True)
-        images = model.encode_image(_augment(films[index], rng), normalize=True)
+        images = model.encode_image(augmented(films[index], rng), normalize=True)
         logits = model.logit_scale.exp() * images @ words.T
         loss = _symmetric(logits, texts)
-        _update(optimizer, schedule, loss)
+        update(optimizer, schedule, loss)
         with torch.no_grad():
             model.logit_scale.clamp_(0.0, float(np.log(100.0)))
         tick(step + 1, steps, loss.item())
@@ -68,12 +68,12 @@ def supervise(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     model = nn.Sequential(tower, nn.Linear(EMBED_DIM, labels.shape[1]))
-    optimizer, schedule = _optimizer(model, steps)
+    optimizer, schedule = optimizer_of(model, steps)
     model.train().to(memory_format=torch.channels_last)
-    for step, index in enumerate(_batches(len(films), batch, steps, rng)):
+    for step, index in enumerate(batches(len(films), batch, steps, rng)):
         target = torch.from_numpy(labels[index]).float()
-        loss = binary_cross_entropy_with_logits(model(_augment(films[index], rng)), target)
-        _update(optimizer, schedule, loss)
+        loss = binary_cross_entropy_with_logits(model(augmented(films[index], rng)), target)
+        update(optimizer, schedule, loss)
         tick(step + 1, steps, loss.item())
     return model.eval()
 
@@ -85,7 +85,8 @@ def outputs(model: Any, films: NDArray[np.uint8], batch: int = 200) -> Tensor:
     return torch.cat(parts)
 
 
-def _optimizer(model: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+def optimizer_of(model: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    """Return AdamW, and its rate's schedule: a short rise, then a half-cosine down to 0."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
@@ -97,14 +98,15 @@ def _optimizer(model: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, Any
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 
 
-def _update(optimizer: torch.optim.Optimizer, schedule: Any, loss: Tensor) -> None:
+def update(optimizer: torch.optim.Optimizer, schedule: Any, loss: Tensor) -> None:
+    """Take one step down the loss."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     schedule.step()
 
 
-def _batches(count: int, batch: int, steps: int, rng: np.random.Generator) -> Any:
+def batches(count: int, batch: int, steps: int, rng: np.random.Generator) -> Any:
     """Yield `steps` batches of indices, pass after pass, each in a new order."""
     batch = min(batch, count)
     order = rng.permutation(count)
@@ -116,7 +118,7 @@ def _batches(count: int, batch: int, steps: int, rng: np.random.Generator) -> An
         start += batch
 
 
-def _augment(films: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
+def augmented(films: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
     """Shift a batch by a few pixels, and change each image's brightness and contrast a little."""
     images = as_input(films)
     down, right = (int(x) for x in rng.integers(-_SHIFT, _SHIFT + 1, 2))
