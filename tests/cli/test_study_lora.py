@@ -196,10 +196,10 @@ def test_real_radiographs_go_through(fedretune, out, tmp_path, monkeypatch):
     for path in (SHARED / "nih1000_256").glob("*.png"):
         shutil.copy(path, folder / "images")
     lab = SimpleNamespace(weights=tmp_path / "weights", data=tmp_path / "data")
-    result = fedretune(*study_of(lab, out / "study", ratios="10,100", epochs=2))
+    result = fedretune(*study_of(lab, out / "study", ratios=10, epochs=2))
     assert result.code == 0, result.err
     rows = pd.read_csv(out / "study" / "table.csv")
-    assert rows["train_images"].tolist() == [70, 70, 700, 700]
+    assert rows["train_images"].tolist() == [70, 70]
     assert rows["auroc"].between(0.3, 1).all()
-    manifest = pd.read_csv(out / "study" / "manifests" / "nih14-100.csv")
+    manifest = pd.read_csv(out / "study" / "manifests" / "nih14-10.csv")
     assert open_image(out / "study" / "manifests" / manifest["image"][0]).mode == "L"

@@ -1,5 +1,6 @@
 """Tuning on one task in one place: what is learnt, chosen, spared and gone on with."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from fedretune.data.manifest import load_manifest, write_manifest
 from fedretune.study.lora import fit as fitting
 from fedretune.study.lora.augment import augmentation
 from fedretune.study.lora.fit import Task, batches_of, fit, masked_loss
-from fedretune.study.lora.images import Fresh, stored, worth_storing
+from fedretune.study.lora.images import Fresh, Kept, stored, worth_storing
 from fedretune.study.lora.optimizer import FullDecay, layer_scale, optimizer_of
 from fedretune.study.lora.recipes import recipe_of
 from fedretune.tuning import held, tuned_spec, use
@@ -141,6 +142,28 @@ def test_fresh_rows_of_images_as_they_are_are_the_stored_ones(world) -> None:
             torch.testing.assert_close(one, other, atol=4e-3, rtol=4e-3)  # float16 is stored
 
 
+def test_images_that_are_kept_are_prepared_once_and_give_the_same_rows_again(world) -> None:
+    from fedretune.backbones.source import find_source
+
+    prepared = []
+    transform = find_source(world.backbone, allow_hub=False).load().transform
+
+    def prepare(image):
+        prepared.append(image)
+        return transform(image)
+
+    fresh = Fresh(world.manifest, prepare, held(world.layout.backbone), 2, CPU, 1)
+    batches = [np.array([5, 2]), np.array([7, 8])]
+    for most, expected in ((10**9, 4), (2 * 2 * 224 * 224, 4 + 2), (0, 4 + 4)):
+        prepared.clear()
+        kept = Kept(fresh, most)
+        first, again = (list(kept.batches(batches, 0)) for _ in range(2))
+        assert len(prepared) == expected
+        for one, other, plain in zip(first, again, fresh.batches(batches, 0), strict=True):
+            assert torch.equal(one, other)
+            torch.testing.assert_close(one, plain, atol=1e-2, rtol=1e-2)  # float16 is kept
+
+
 def test_an_image_is_augmented_by_the_seed_the_epoch_and_its_row_alone(world) -> None:
     prepare = augmentation("crop-flip", 224, 0.4978, 0.2449)
     trunk = held(world.layout.backbone)
@@ -154,6 +177,17 @@ def test_an_image_is_augmented_by_the_seed_the_epoch_and_its_row_alone(world) ->
     (seeded,) = other.batches([np.array([3, 4])], 0)
     assert not torch.equal(one, later)
     assert not torch.equal(one, seeded)
+
+
+@pytest.mark.parametrize("name", ["crop-flip", "rand-augment"])
+def test_images_are_the_same_whichever_process_prepares_them(world, name) -> None:
+    prepare = pickle.loads(pickle.dumps(augmentation(name, 64, 0.4978, 0.2449)))
+    trunk, batches = held(world.layout.backbone), [np.array([3, 4]), np.array([9])]
+    here, apart = (
+        list(Fresh(world.manifest, prepare, trunk, 2, CPU, 1, loaders).images(batches, 2))
+        for loaders in (0, 2)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(here, apart, strict=True))
 
 
 def test_tokens_are_kept_where_a_block_is_frozen_or_they_are_few(world) -> None:

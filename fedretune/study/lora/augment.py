@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,22 +55,37 @@ def seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before[2])
 
 
-def _crop_flip(size: int, mean: float, std: float) -> Transform:
-    steps = transforms.Compose(
-        [
-            transforms.Grayscale(1),
-            transforms.RandomResizedCrop(size, interpolation=InterpolationMode.BICUBIC),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize([mean], [std]),
-        ]
-    )
+@dataclass(frozen=True)
+class _Grey:
+    """Steps that end with one channel, of which three are made."""
 
-    def apply(image: Image.Image) -> Tensor:
-        tensor: Tensor = steps(image)
+    steps: transforms.Compose
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        tensor: Tensor = self.steps(image)
         return tensor.expand(3, -1, -1).contiguous()
 
-    return apply
+
+@dataclass(frozen=True)
+class _Coloured:
+    """Steps that want an image of three channels."""
+
+    steps: transforms.Compose
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        tensor: Tensor = self.steps(image.convert("RGB"))
+        return tensor
+
+
+def _crop_flip(size: int, mean: float, std: float) -> Transform:
+    steps = [
+        transforms.Grayscale(1),
+        transforms.RandomResizedCrop(size, interpolation=InterpolationMode.BICUBIC),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize([mean], [std]),
+    ]
+    return _Grey(transforms.Compose(steps))
 
 
 def _rand_augment(size: int, mean: float, std: float) -> Transform:
@@ -91,12 +107,7 @@ def _rand_augment(size: int, mean: float, std: float) -> Transform:
             step.aug_fn = _posterized
     # After the crop, the flip and the policy, which works on colours: grey again.
     steps.transforms.insert(3, transforms.Grayscale(3))
-
-    def apply(image: Image.Image) -> Tensor:
-        tensor: Tensor = steps(image.convert("RGB"))
-        return tensor
-
-    return apply
+    return _Coloured(steps)
 
 
 def _posterized(image: Image.Image, bits: int, **_: object) -> Image.Image:

@@ -106,19 +106,20 @@ def task_of(
     from fedretune.backbones.source import find_source
     from fedretune.study.lora.augment import augmentation
     from fedretune.study.lora.fit import Task
-    from fedretune.study.lora.images import Fresh, stored, worth_storing
+    from fedretune.study.lora.images import Fresh, Kept, loaders_for, stored, worth_storing
     from fedretune.tuning import held
 
     split = manifest.table["split"].to_numpy()
     train, val, test = (np.flatnonzero(split == part) for part in ("train", "val", "test"))
-    seen = (held(spec.layout.backbone), spec.blocks, device, config["seed"])
+    loaders = loaders_for(device)
+    seen = (held(spec.layout.backbone), spec.blocks, device, config["seed"], loaders)
     augmented = recipe.augmentation != "none"
     if worth_storing(spec, _IMAGE):
         rows = np.concatenate([val, test] if augmented else [train, val, test])
         plain: Any = stored(manifest, config["backbone"], spec, np.sort(rows))
     else:
         source = find_source(config["backbone"], allow_hub=False)
-        plain = Fresh(manifest, source.load().transform, *seen)
+        plain = Kept(Fresh(manifest, source.load().transform, *seen))
     fresh = plain
     if augmented:
         model = model_of(config["model"])

@@ -1,7 +1,7 @@
 """The rows that a tuned backbone looks at: of images as they are, or of images augmented anew."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Images a batch where no gradient is wanted: the study's eight batches.
 EVALUATED = 512
+#: Bytes of validation and test images that are kept in memory: more than NIH's have.
+KEPT = 4 * 2**30
 _MOST_LOADERS = 16
 
 Positions = NDArray[np.int64]
@@ -65,6 +67,8 @@ class Fresh:
         How many of the last blocks are tuned; 0: rows are vectors.
     device : torch.device
     seed : int
+    loaders : int (default: 0)
+        Processes that prepare images, so that a GPU need not wait; 0: this one does.
     """
 
     manifest: Manifest
@@ -73,29 +77,72 @@ class Fresh:
     blocks: int
     device: torch.device
     seed: int
+    loaders: int = 0
 
     def batches(self, batches: Sequence[Positions], epoch: int) -> Iterator[Tensor]:
-        """Yield the rows ``[n, T * w]`` of each batch of the manifest's rows.
+        """Yield the rows ``[n, T * w]`` of each batch of the manifest's rows."""
+        for images in self.images(batches, epoch):
+            yield self.rows(images)
 
-        Where there is a GPU to wait for them, images are prepared by other processes.
-        """
-        on_gpu = self.device.type == "cuda"
+    def images(self, batches: Sequence[Positions], epoch: int) -> Iterator[Tensor]:
+        """Yield the images ``[n, 3, H, W]``, on the CPU, of each batch of the manifest's rows."""
         loader = DataLoader(
             _Prepared(self.manifest, self.prepare, self.seed),
             batch_sampler=[[(epoch, int(row)) for row in batch] for batch in batches],
-            num_workers=min(cores(), _MOST_LOADERS) if on_gpu else 0,
-            pin_memory=on_gpu,
+            num_workers=self.loaders,
+            pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # none of the global one's numbers are taken
         )
-        for images in loader:
-            yield self._rows(images.to(self.device, non_blocking=True))
+        yield from loader
 
     @torch.no_grad()
-    def _rows(self, images: Tensor) -> Tensor:
+    def rows(self, images: Tensor) -> Tensor:
+        """Return the rows ``[n, T * w]`` of prepared images."""
+        images = images.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             tokens = self.trunk.tokens(images, self.blocks)
             rows = tokens.flatten(1) if self.blocks else self.trunk.top(tokens)
         return rows.float()
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Rows of images as they are, prepared once: pixels stay in memory, as float16 of one channel.
+
+    Parameters
+    ----------
+    fresh : Fresh
+        Whose images are grey: three equal channels.
+    most : int (default: `KEPT`)
+        Bytes; images beyond them are prepared each time.
+    """
+
+    fresh: Fresh
+    most: int = KEPT
+    _pixels: dict[int, Tensor] = field(default_factory=dict)
+
+    def batches(self, batches: Sequence[Positions], epoch: int) -> Iterator[Tensor]:
+        """Yield the rows ``[n, T * w]`` of each batch of the manifest's rows."""
+        lacking = [batch for batch in batches if not self._has(batch)]
+        coming = self.fresh.images(lacking, epoch)
+        for batch in batches:
+            kept = self._has(batch)
+            grey = self._taken(batch) if kept else next(coming)[:, :1].half()
+            if not kept:
+                self._keep(batch, grey)
+            yield self.fresh.rows(grey.float().expand(-1, 3, -1, -1))
+
+    def _has(self, batch: Positions) -> bool:
+        return all(int(row) in self._pixels for row in batch)
+
+    def _taken(self, batch: Positions) -> Tensor:
+        return torch.stack([self._pixels[int(row)] for row in batch])
+
+    def _keep(self, batch: Positions, grey: Tensor) -> None:
+        each = grey[0].numel() * grey.element_size()
+        if (len(self._pixels) + len(batch)) * each <= self.most:
+            rows = zip(batch.tolist(), grey, strict=True)
+            self._pixels.update((row, image.clone()) for row, image in rows)
 
 
 class _Prepared(Dataset[Tensor]):
@@ -128,6 +175,11 @@ def stored(manifest: Manifest, backbone: str, spec: "TunedSpec", rows: Positions
     places = np.full(len(manifest), -1, dtype=np.int64)
     places[rows] = np.arange(len(rows))
     return Stored(embeddings, places)
+
+
+def loaders_for(device: torch.device) -> int:
+    """Return how many processes are to prepare images: on a CPU, which trains itself, none."""
+    return min(cores(), _MOST_LOADERS) if device.type == "cuda" else 0
 
 
 def worth_storing(spec: "TunedSpec", size: int) -> bool:

@@ -20,7 +20,7 @@ from fedretune.training import one_thread
 Films = NDArray[Any]
 
 #: Phantoms to tune and test on, and how many epochs of them.
-PATIENTS, SITES, EPOCHS, WARM_UP = 400, 3, 5, 1
+PATIENTS, SITES, EPOCHS, WARM_UP = 240, 3, 4, 1
 #: Phantoms of other patients that the stand-ins are trained on, and how.
 PRETRAINING, STEPS, BATCH, RATE = 900, 180, 64, 1e-3
 #: A ViT of the study's shape, small: 49 patches of 32 pixels, and a class token.
