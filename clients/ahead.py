@@ -49,7 +49,7 @@ def train_ahead(messages: Sequence[tuple[Message, Context]]) -> None:
 
 def wanted(config: RunConfig) -> bool:
     """Return whether a simulation of this config trains its sites together."""
-    return not (config.privacy.on or config.tunes) and (
+    return not (config.privacy.at_sites or config.tunes) and (
         config.batched == "always"
         or (config.batched == "auto" and device_of(config).type == "cuda")
     )

@@ -82,7 +82,7 @@ def schema_of(message_type: str, world: World) -> wire.Schema:
             world.config.counted(findings),
             world.config.compression_of(world.adaptor),
             world.config.site_part().adds(world.adaptor),
-            world.config.privacy.on,
+            world.config.privacy.at_sites,
         ),
         "evaluate.coarse": wire.coarse_schema(findings),
         "evaluate.histograms": wire.histogram_schema(experiences, findings, BINS),

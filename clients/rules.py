@@ -106,7 +106,7 @@ def _proposal(world: World) -> Proposal:
         adaptor="probe" if isinstance(adaptor, ProbeSpec) else adaptor.kind,
         records=list(records),
         rounds=steps * config.rounds,
-        private=config.privacy.on,
+        private=config.privacy.at_sites,
         secure=config.secure_aggregation,
         bundle=_bundle(),
         backbone=isinstance(adaptor, TunedSpec) and adaptor.kind == "full",

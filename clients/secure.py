@@ -95,7 +95,7 @@ def masked_update(
     config, world = site.world.config, site.world
     findings = len(world.scenario.findings)
     counted = config.counted(findings)
-    plain = wire.train_schema(world.adaptor, counted, private=config.privacy.on)
+    plain = wire.train_schema(world.adaptor, counted, private=config.privacy.at_sites)
     wire.check(plain, *reply)
     arrays, scalars = _hidden(site, *reply)
     examples = _few(site, int(str(scalars["metrics"]["num-examples"])))
@@ -104,7 +104,7 @@ def masked_update(
     loss = float(str(scalars["metrics"]["loss"]))
     vector = code.encode(start, arrays["adaptor"], examples, loss, positives)
     ring = update_ring(config, code, len(session.peers))
-    told = {"privacy": scalars["privacy"]} if config.privacy.on else {}
+    told = {"privacy": scalars["privacy"]} if config.privacy.at_sites else {}
     return _masked(site, message, session, vector, ring, told)
 
 
@@ -134,7 +134,7 @@ def schema_among(world: World, kind: str, peers: int) -> wire.Schema:
     if kind == "train":
         code = update_code(config, world.adaptor, findings)
         return masked_schema(
-            code.numbers, update_ring(config, code, peers).width, config.privacy.on
+            code.numbers, update_ring(config, code, peers).width, config.privacy.at_sites
         )
     plain = (
         wire.coarse_schema(findings)

@@ -120,7 +120,7 @@ class Site:
         config, where = self.world.config, (experience, round_)
         task = self.task(sent, *where, memory)
         told: ScalarRecords = {}
-        if config.privacy.on:
+        if config.privacy.at_sites:
             result, spent = learn_privately(self, task, where, memory)
             model, told = task.visit.model, {"privacy": spent}
         else:

@@ -29,6 +29,7 @@ from server.models import GLOBAL, Models, adaptor_of, flatten, state_of, with_st
 from server.quorum import check_present
 from server.record import note_privacy
 from server.replies import Reply, examples_of
+from server.site_privacy import SitePrivacy
 from server.steps import Step, steps
 from server.strategies import STRATEGIES, Arrays, Fold, Setup, Update
 from server.strategies.products import RESIDUAL, ProductFold
@@ -80,12 +81,16 @@ class Stream:
             else:
                 self._evaluate(step, models)
             self.folder.checkpoint(number, flatten(models))
+            if self._hides and self._hiding.secure:
+                self.folder.settle()  # or the round, with other noise, might leave again
         return models
 
     def _check_sites(self) -> None:
         """Raise `UserError` if in some experience there are too few sites for the strategy."""
         if not self.config.how.trains:
             return
+        if self._hides:
+            self._hiding.check()
         members, parameters = self.federation.members.values(), self.config.aggregation.model_dump()
         for experience in range(self.terms.steps):
             with_images = sum(bool(each.train_examples[experience]) for each in members)
@@ -109,11 +114,11 @@ class Stream:
 
     def _train(self, step: Step, models: Models) -> Models:
         asked = self._asked(step)
-        if not asked:
+        if not asked and not (self._hides and self._hiding.expected(step)):
             return models
         if self.config.secure_aggregation:
             return self._train_summed(step, models, asked)
-        fold, tally, own = self._fold(models), Tally(), dict[str, Arrays]()
+        fold, tally, own = self._fold(step, models), Tally(), dict[str, Arrays]()
         for site, reply, adaptor in self._trained(step, models, asked):
             examples = tally.add(reply.scalars["metrics"])
             note_privacy(self.folder, self.config, site, step, reply.scalars)
@@ -121,7 +126,8 @@ class Stream:
                 own[site] = adaptor
             else:
                 fold.add(Update(site, adaptor, examples, reply.arrays, reply.scalars))
-        self._check_enough(tally.sites, len(asked), step)
+        if asked:
+            self._check_enough(tally.sites, len(asked), step)
         self._tell_round(step, tally, len(asked))
         if own:
             return {**models, **own}
@@ -141,7 +147,7 @@ class Stream:
         tally = Tally(len(sites), found.examples, found.loss * found.examples)
         self._tell_round(step, tally, len(asked), cut=found.clipped)
         records = {} if found.positives is None else {"counts": {"positives": found.positives}}
-        fold = self._fold(models)
+        fold = self._fold(step, models)
         fold.add(Update(SUM, found.adaptor, found.examples, records))
         adaptor, state = fold.result()
         return with_state({**models, GLOBAL: adaptor}, state)
@@ -151,14 +157,26 @@ class Stream:
         run = self.folder.path.name
         return Sums(self.config, self.spec, self.federation, self.terms, run, self._check_enough)
 
-    def _fold(self, models: Models) -> Fold:
+    @property
+    def _hides(self) -> bool:
+        """Whether rounds hide whole sites."""
+        return self.config.privacy.at_server
+
+    @cached_property
+    def _hiding(self) -> SitePrivacy:
+        return SitePrivacy(self.config, self.terms.steps, self.federation.members, self.folder)
+
+    def _fold(self, step: Step, models: Models) -> Fold:
         """Return the round's aggregation, as the strategy has it."""
         config = self.config
         by_finding = self.spec.by_finding if config.averaging == "positives" else ()
         sites = len(self.federation.members)
         parameters, lr = config.aggregation.model_dump(), config.train.lr
         setup = Setup(parameters, self.spec, sites, by_finding, lr)
-        fold: Fold = STRATEGIES[config.strategy](setup, models[GLOBAL], state_of(models))
+        make = partial(STRATEGIES[config.strategy], setup, models[GLOBAL])
+        if self._hides:
+            return self._hiding.fold(step, models[GLOBAL], state_of(models), make)
+        fold: Fold = make(state_of(models))
         return ProductFold(setup, models[GLOBAL], fold) if config.averages_products else fold
 
     def _trained(
@@ -174,7 +192,7 @@ class Stream:
     ) -> Iterator[tuple[str, Reply, Arrays]]:
         compression, part = self.config.compression_of(self.spec), self.config.site_part()
         counted = self.config.counted(len(self.terms.findings))
-        added, private = part.adds(self.spec), self.config.privacy.on
+        added, private = part.adds(self.spec), self.config.privacy.at_sites
         schema = wire.train_schema(self.spec, counted, compression, added, private)
         where = (step.experience, step.round)
         content = self._content(step, models, **self._sent(models))
@@ -213,6 +231,8 @@ class Stream:
             else:
                 where = (step.experience, step.round)
                 self.folder.site(name, *where, "no-images", "no images in this experience")
+        if self._hides:
+            return self._hiding.drawn(with_images, step)
         seed = derive_seed(self.config.seed, "participation", step.experience, step.round)
         return drawn(with_images, self.config.participation, seed)
 
@@ -230,7 +250,7 @@ class Stream:
             sites=tally.sites,
             asked=asked,
             examples=tally.examples,
-            loss=tally.loss / tally.examples,
+            loss=tally.loss / max(tally.examples, 1),
             bytes_up=self.folder.bytes["up"],
             bytes_down=self.folder.bytes["down"],
             seconds=round(self.folder.seconds(), 3),

@@ -204,7 +204,7 @@ def _privacy(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     return {
         "epsilon": max((float(row["epsilon"]) for row in rows), default=0.0),
         "delta": config.privacy.delta,
-        "privacy_unit": config.privacy.unit,
+        "privacy_unit": config.privacy.hidden,
         "noise_sources": sorted({row["source"] for row in rows}),
     }
 

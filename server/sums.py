@@ -66,7 +66,7 @@ class Sums:
             code.numbers,
             lambda peers: update_ring(config, code, peers),
             lambda got: self.enough(got, len(sites), step),
-            config.privacy.on,
+            config.privacy.at_sites,
         )
         found = self._sum(wanted)
         for site, said in found.told.items():

@@ -11,6 +11,9 @@ from rich.markup import escape
 from fedretune.cli.console import console, say
 from fedretune.errors import UserError
 
+#: In the place of a site, in the account of a server that hides whole sites.
+ALL = "@all"
+
 
 def command(
     folder: Annotated[Path, typer.Argument(help="A run folder, or a hospital's own folder.")],
@@ -42,7 +45,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
         what = "no run folder" if not (folder / "config.toml").is_file() else "a run in which"
         raise UserError(
             f"{folder} is {what}, or none of its sites hid anything: there is no privacy.csv with "
-            "a line. Runs with --set privacy.mechanism=example have one."
+            "a line. Runs with --set privacy.mechanism=example or site have one."
         )
     sites: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -77,8 +80,9 @@ def _show(told: dict[str, Any]) -> None:
     experiences = sorted({each for spent in told["sites"].values() for each in spent}, key=int)
     table = Table("site", *(f"after {int(each) + 1}" for each in experiences))
     for site, spent in sorted(told["sites"].items()):
+        name = "every site" if site == ALL else escape(site)
         cells = (f"{spent[each]:.3f}" if each in spent else "-" for each in experiences)
-        table.add_row(escape(site), *cells)
+        table.add_row(name, *cells)
     say(
         f"Epsilon spent at delta {told['delta']:g}, for each {told['unit']}, after which "
         f"experience; noise: {', '.join(told['noise_sources'])}."

@@ -64,6 +64,7 @@ def _prepare(server: "ServerFolder", app: AppFolder, config: dict[str, Any]) -> 
                 f"{key} out."
             )
         config[key] = AT_SITES  # so that nobody takes the default for what the sites had
+    check_noise(config)
     online = [node for node in registered(server) if node.get("status") == "online"]
     if not config["sites"] and not online:
         raise UserError(
@@ -71,6 +72,18 @@ def _prepare(server: "ServerFolder", app: AppFolder, config: dict[str, Any]) -> 
         )
     say(f"{len(online)} of the registered sites are online.")
     return int(config["sites"] or len(online))
+
+
+def check_noise(config: dict[str, Any]) -> None:
+    """Have the server's own noise come from the operating system. Raises `UserError` for a seed."""
+    if config["privacy.mechanism"] != "site":
+        return
+    if config["privacy.noise-source"] == "seeded":
+        raise UserError(
+            "privacy.noise-source = seeded: whoever knows the seed can take the noise off again. "
+            "Across hospitals leave it out."
+        )
+    config["privacy.noise-source"] = "secure"
 
 
 def _run(server: "ServerFolder", app: AppFolder, config: dict[str, Any]) -> None:

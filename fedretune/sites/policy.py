@@ -28,7 +28,8 @@ class Proposal:
     rounds : int
         Rounds of the whole run.
     private : bool
-        Whether the run promises differential privacy.
+        Whether the site hides what it learns from, by differential privacy. That the server does
+        is a promise of others, which no site can check.
     secure : bool
         Whether the server learns sums of what sites send alone.
     bundle : str
@@ -100,7 +101,8 @@ class Policy(Table):
             raise refused(f"at most {self.rounds} rounds in a run, and this one has {asked.rounds}")
         if self.epsilon and not asked.private:
             raise refused(
-                f"an epsilon of at most {self.epsilon:g}, and the run has no differential privacy"
+                f"an epsilon of at most {self.epsilon:g}, and the run has no differential privacy "
+                "at the site"
             )
         if self.secure_aggregation == "required" and not asked.secure:
             raise refused("secure aggregation alone, and the run has none")
