@@ -126,7 +126,8 @@ class RunConfig(Table):
         _fill(given, private_settings(given, DEFAULTS))
         _fill(given, strategy_settings(given, DEFAULTS))
         _fill(given, method_of(str(given["method"])).settings)
-        if not traits_of(str(given["strategy"])).weighs:
+        alike = given["privacy.mechanism"] == "site"  # in the server's sum of cut updates
+        if alike or not traits_of(str(given["strategy"])).weighs:
             given["averaging"] = DEFAULTS["averaging"]  # a method may have wished for another
         config = _validated(given)
         # Methods, adaptors and compressions have their own lists of names.

@@ -76,7 +76,15 @@ def private_settings(
 
 
 def _unjudged(given: Mapping[str, Scalar], defaults: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return that no update is judged by the others: one site would decide on another's part."""
+    """Return that no update is judged by the others: one site would decide on another's part.
+
+    Raises `UserError` for a config that wants that, or sites to weigh by what they tell.
+    """
+    if given["averaging"] != defaults["averaging"]:
+        raise UserError(
+            f"averaging = {given['averaging']} has sites weigh by counts that no noise hides, and "
+            "with privacy.mechanism = site all weigh the same: leave averaging out."
+        )
     if given["norm-bound"] not in (0, defaults["norm-bound"]):
         raise UserError(
             f"norm-bound = {given['norm-bound']} judges a site by the others, and with "
@@ -138,11 +146,6 @@ def _check_server(config: "RunConfig") -> None:
         raise UserError(
             f"Method '{config.method}' adds up no sites, and {told} a site hides in the sum of "
             "several: take another method."
-        )
-    if config.averaging == "positives":
-        raise UserError(
-            f"averaging = positives has sites weigh by counts that no noise hides, and {told} all "
-            "weigh the same: set averaging = examples."
         )
     if config.secure_aggregation:
         raise UserError(

@@ -15,6 +15,7 @@ from tests.run_folders import adaptors, killed_after
 from tests.server.test_participation import trained
 
 SITE = {"privacy__mechanism": "site", "privacy__noise": 2.0, "privacy__clip": 0.1}
+SITE_KEYS = {"privacy.mechanism": "site", "privacy.noise": 1.0}
 
 
 def rows(folder):
@@ -116,7 +117,7 @@ def test_a_delta_at_which_a_site_might_be_published_is_refused(synthetic_run):
 
 
 def test_across_hospitals_the_noise_comes_from_the_operating_system():
-    config = RunConfig.from_flat({"privacy.mechanism": "site", "privacy.noise": 1.0}).to_flat()
+    config = RunConfig.from_flat(SITE_KEYS).to_flat()
     superlink.check_noise(config)
     assert config["privacy.noise-source"] == "secure"
     with pytest.raises(UserError, match="take the noise off again"):
@@ -147,10 +148,12 @@ def test_across_hospitals_the_noise_comes_from_the_operating_system():
 )
 def test_what_promises_nothing_or_needs_more_than_the_sum_is_refused(more, words):
     with pytest.raises(UserError, match=words):
-        RunConfig.from_flat({"privacy.mechanism": "site", "privacy.noise": 1.0, **more})
+        RunConfig.from_flat({**SITE_KEYS, **more})
 
 
 def test_no_update_is_judged_by_the_others_so_that_none_decides_on_anothers_part():
-    config = RunConfig.from_flat({"privacy.mechanism": "site", "privacy.noise": 1.0})
+    config = RunConfig.from_flat(SITE_KEYS)
     assert config.norm_bound == 0
+    with_offsets = RunConfig.from_flat({**SITE_KEYS, "method": "offsets"})
+    assert with_offsets.averaging == "examples"  # whatever the method wishes for
     assert config.train.balance == "sqrt"  # what a site does with its labels is under the noise
