@@ -148,7 +148,7 @@ def test_the_recipe_keeps_to_its_epsilon_and_to_another_that_is_given():
     for given, epsilon in (({}, 3.0), ({"privacy.epsilon": 1.0}, 1.0)):
         config = RunConfig.from_flat({"recipe": "private", **given})
         privacy = config.privacy
-        assert (config.adaptor.wiring, privacy.mechanism) == ("image", "example")
+        assert (config.adaptor.wiring, privacy.mechanism) == ("offsets", "example")
         steps = privacy.steps * config.rounds
         noise = noise_for(privacy.epsilon, privacy.delta, privacy.rate, steps)
         spent = epsilon_of([Spending(noise, privacy.rate, steps)], privacy.delta)
