@@ -29,8 +29,8 @@ ALL = "all"
 #: In the place of a site: an adaptor that was trained on nobody.
 UNTRAINED = "untrained"
 #: Those that ask what each site sent, which the run must have recorded.
-BY_UPDATE = ("alignment", "inversion")
-ATTACKS = (*MEMBERSHIP, *BY_UPDATE)
+BY_UPDATE = ("alignment", "span", "inversion")
+ATTACKS = (*MEMBERSHIP, *BY_UPDATE, "canary")
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,20 @@ def command(
     shadows: Annotated[
         int, typer.Option(min=4, help="Adaptors that lira and rmia train to compare with.")
     ] = 64,
-    seed: Annotated[int, typer.Option(help="Of the shadows and of the bootstrap.")] = 1,
+    canaries: Annotated[
+        int, typer.Option(min=20, help="Patients that canary makes up, half of them to train on.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of shadows, canaries and the bootstrap.")] = 1,
     app: options.AppPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures to stdout.")] = False,
 ) -> None:
     """Ask who a run was trained on, and what they look like to the backbone.
 
     loss, lira and rmia ask the final adaptor of each training and each test image; AUC 0.5 tells
-    nothing of anybody. Shadows are trained as the config says, without its noise. alignment asks
-    the same, and inversion for the images' vectors, of what each site sent: of a run with
-    --set record-wire=true.
+    nothing of anybody. Shadows are trained as the config says, without its noise. alignment and
+    span ask the same, and inversion for the images' vectors, of what each site sent: of a run with
+    --set record-wire=true. canary trains made-up patients as the run would, for the least epsilon
+    that what it learns of them allows.
 
     Example: fedretune privacy attack runs/first --attack lira
     """
@@ -65,7 +69,12 @@ def command(
     if attack == "inversion":
         _recover(run, world, as_json)
         return
-    pairs = _by_update(run, world) if attack == "alignment" else None
+    if attack == "canary":
+        from fedretune.cli.privacy_canary import show
+
+        show(find_app(app), world, canaries, seed, as_json)
+        return
+    pairs = _by_update(attack, run, world) if attack in BY_UPDATE else None
     rows = _measured(pairs or _by_model(attack, _target(run, world, shadows, seed)), seed)
     if as_json:
         typer.echo(json.dumps({"attack": attack, "groups": [_record(*row) for row in rows]}))
@@ -111,13 +120,13 @@ def _control(target: "Target") -> "Target":
     return target.asked_of(build(target.model.spec, target.seed))
 
 
-def _by_update(run: Path, world: Any) -> "list[Scored]":
+def _by_update(attack: str, run: Path, world: Any) -> "list[Scored]":
     """Return the scores of all updates together, and of each."""
     import numpy as np
 
-    from fedretune.cli.privacy_updates import alignments
+    from fedretune.cli.privacy_updates import alignments, spans
 
-    found = alignments(run, world)
+    found = spans(run, world) if attack == "span" else alignments(run, world)
     each: list[Scored] = [(Group(site, str(step)), a, b) for site, step, a, b in found]
     inside, outside = (np.concatenate([row[side] for row in each]) for side in (1, 2))
     return [(Group(ALL, ALL), inside, outside), *each]

@@ -1,7 +1,8 @@
 """What each update of a recorded run gives away: the half of ``privacy attack`` about the wire."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,23 @@ from fedretune.errors import UserError
 from fedretune.privacy.attacks.alignment import by_alignment
 from fedretune.privacy.attacks.inversion import invert
 from fedretune.privacy.attacks.retrieval import cosines_to_truth, mean_baseline, re_identified
+from fedretune.privacy.attacks.span import by_span
 from fedretune.privacy.attacks.target import Examples
 from fedretune.privacy.recorded import RecordedMessage, recorded
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fedretune.privacy.measures import Scores
+
+
+#: In the place of a site, where the server sees no more than their sum.
+SUM = "sum of all"
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one site was sent in one round, and what it answered."""
+    """What one site was sent in one round, and what it answered; or, of a secure sum, the mean."""
 
     site: str
     experience: int
@@ -57,27 +65,49 @@ class Recovery:
     re_identified: bool
 
 
-def updates_of(run: Path) -> Iterator[Update]:
-    """Yield the updates that a run recorded.
+def updates_of(run: Path, world: Any) -> Iterator[Update]:
+    """Yield the updates that a server saw, of a run that recorded them.
 
     Raises `UserError` if it recorded none, or none with the whole adaptor in it.
     """
-    sent: dict[tuple[str, int, int], RecordedMessage] = {}
-    whole = False
-    for each in recorded(run):
-        if each.kind != "train":
-            continue
-        where = (each.site, each.experience, each.round)
-        if each.direction == "down":
-            sent[where] = each
-        elif where in sent and "adaptor" in (answered := each.arrays()):
-            whole = True
-            yield Update(*where, sent[where].arrays()["adaptor"], answered["adaptor"])
-    if not whole:
+    found = _sums(run) if world.config.secure_aggregation else _answers(run)
+    first = next(found, None)
+    if first is None:
         raise UserError(
             f"No reply that {run} recorded holds an adaptor as it was trained: attack a run with "
-            "compression = none."
+            "compression = none, and of a secure sum one of two rounds or more."
         )
+    yield first
+    yield from found
+
+
+def _answers(run: Path) -> Iterator[Update]:
+    sent: dict[tuple[str, int, int], RecordedMessage] = {}
+    for each in recorded(run):
+        where = (each.site, each.experience, each.round)
+        if each.kind == "train" and each.direction == "down":
+            sent[where] = each
+        elif each.kind == "train" and where in sent and "adaptor" in (answered := each.arrays()):
+            yield Update(*where, sent[where].arrays()["adaptor"], answered["adaptor"])
+
+
+def _sums(run: Path) -> Iterator[Update]:
+    """Yield what sites together made of each round's adaptor: the next round's."""
+    rounds: dict[tuple[int, int], RecordedMessage] = {}
+    for each in recorded(run):
+        if each.kind == "train" and each.direction == "down":
+            rounds.setdefault((each.experience, each.round), each)
+    for before, after in pairwise(rounds.values()):
+        sent, answered = (each.arrays()["adaptor"] for each in (before, after))
+        yield Update(SUM, before.experience, before.round, sent, answered)
+
+
+def taught(world: Any, update: Update) -> "NDArray[np.int64]":
+    """Return the manifest's rows that were trained on in an update."""
+    sites = world.scenario.sites if update.site == SUM else [update.site]
+    rows = [world.scenario.lesson(site, update.experience).rows for site in sites]
+    found: NDArray[np.int64] = np.unique(np.concatenate(rows))
+    return found
 
 
 def recoveries(run: Path, world: Any) -> list[Recovery]:
@@ -92,17 +122,17 @@ def recoveries(run: Path, world: Any) -> list[Recovery]:
     held_out = np.concatenate([scenario.rows(s, splits[1]) for s in scenario.sites])
     public = world.embeddings.take(np.unique(held_out))
     found = []
-    for each in updates_of(run):
-        taught = np.searchsorted(rows, scenario.lesson(each.site, each.experience).rows)
+    for each in updates_of(run, world):
+        inside = np.searchsorted(rows, taught(world, each))
         vector = torch.from_numpy(invert(spec, each.sent, each.answered, public)).float()[None]
-        truth = gallery[taught]
-        near = re_identified(vector.expand_as(truth), gallery, torch.from_numpy(taught))
+        truth = gallery[inside]
+        near = re_identified(vector.expand_as(truth), gallery, torch.from_numpy(inside))
         found.append(
             Recovery(
                 each.site,
                 each.experience + 1,
                 each.round + 1,
-                len(taught),
+                len(inside),
                 float(cosines_to_truth(vector.expand_as(truth), truth).max()),
                 float(mean_baseline(gallery, truth).max()),
                 bool(near.any()),
@@ -115,22 +145,45 @@ def alignments(run: Path, world: Any) -> "list[tuple[str, int, Scores, Scores]]"
     """Return site, experience, and scores of who was trained on and of who was not.
 
     Of the first round of each experience: later ones start nearer to where they go. Those who were
-    not are the site's evaluation images of the experience.
+    not are the evaluation images of the experience at the sites in question.
     """
-    spec, scenario, found = _spec(run), world.scenario, []
-    for each in updates_of(run):
-        if each.round:
-            continue
-        inside = scenario.lesson(each.site, each.experience).rows
-        outside = scenario.shard(each.site, each.experience, world.config.evaluation_split)
-        rows = np.concatenate([inside, outside])
+    spec = _spec(run)
+
+    def scored(each: Update, rows: "NDArray[np.int64]") -> "Scores":
         images, labels = world.embeddings.take(rows), world.labels[rows]
         candidates = Examples(torch.from_numpy(images), torch.from_numpy(labels))
         change = {
             name: torch.from_numpy(each.answered[name] - each.sent[name]) for name in each.sent
         }
         model, pooling = from_arrays(spec, each.sent), world.config.pooling
-        scores = by_alignment(model, change, candidates, world.prompts, pooling).double().numpy()
+        found = by_alignment(model, change, candidates, world.prompts, pooling)
+        scores: Scores = found.double().numpy()
+        return scores
+
+    return _separated(run, world, scored)
+
+
+def spans(run: Path, world: Any) -> "list[tuple[str, int, Scores, Scores]]":
+    """Return the same for the share of each image that lies in the span of the update."""
+    spec = _spec(run)
+
+    def scored(each: Update, rows: "NDArray[np.int64]") -> "Scores":
+        return by_span(spec, each.sent, each.answered, world.embeddings.take(rows))
+
+    return _separated(run, world, scored)
+
+
+def _separated(
+    run: Path, world: Any, scored: "Callable[[Update, NDArray[np.int64]], Scores]"
+) -> "list[tuple[str, int, Scores, Scores]]":
+    found, scenario, split = [], world.scenario, world.config.evaluation_split
+    for each in updates_of(run, world):
+        if each.round:
+            continue
+        inside = taught(world, each)
+        sites = scenario.sites if each.site == SUM else [each.site]
+        outside = [scenario.shard(site, each.experience, split) for site in sites]
+        scores = scored(each, np.concatenate([inside, *outside]))
         halves = scores[: len(inside)], scores[len(inside) :]
         found.append((each.site, each.experience + 1, *halves))
     return found

@@ -48,6 +48,8 @@ def test_updates_are_attacked_where_the_run_recorded_them(
     groups = json.loads(aligned.out)["groups"]
     assert len(groups) == 1 + 2 * 3
     assert groups[0]["members"] == sum(each["members"] for each in groups[1:])
+    spanned = json.loads(fedretune("privacy", "attack", folder, "--attack", "span", "--json").out)
+    assert [each["members"] for each in spanned["groups"]] == [each["members"] for each in groups]
     plain, _ = synthetic_run("plain")
     for attack in ("inversion", "alignment"):
         assert "record-wire=true" in refused("privacy", "attack", plain, "--attack", attack)
@@ -63,3 +65,26 @@ def _config(folder):
     tables = tomllib.loads((folder / "config.toml").read_text())
     config = RunConfig.from_flat(tables["config"])
     return config, config.sites
+
+
+def test_behind_a_secure_sum_only_the_sum_is_attacked(synthetic_run, fedretune, monkeypatch):
+    monkeypatch.setattr(clients.world, "make_world", make_world)
+    folder, _ = synthetic_run(
+        record_wire=True, train__epochs=1, secure_aggregation=True, norm_bound=0.0
+    )
+    told = json.loads(fedretune("privacy", "attack", folder, "--attack", "alignment", "--json").out)
+    world = make_world(*_config(folder))
+    everybody = sum(len(world.scenario.lesson(site, 0).rows) for site in world.scenario.sites)
+    first = next(each for each in told["groups"] if each["experience"] == "1")
+    assert (first["site"], first["members"]) == ("sum of all", everybody)
+
+
+def test_canaries_are_trained_as_the_run_was(synthetic_run, fedretune, monkeypatch):
+    monkeypatch.setattr(clients.world, "make_world", make_world)
+    private = {"privacy__mechanism": "example", "privacy__noise": 2.0, "privacy__delta": 0.001}
+    folder, _ = synthetic_run(**private)
+    given = ("privacy", "attack", folder, "--attack", "canary", "--canaries", "40")
+    told = json.loads(fedretune(*given, "--json").out)
+    assert told["bound"] <= told["epsilon"]
+    plain, _ = synthetic_run("plain", train__epochs=1)
+    assert "inf" in fedretune("privacy", "attack", plain, *given[3:]).err

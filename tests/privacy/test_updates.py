@@ -10,6 +10,7 @@ from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.privacy.attacks.alignment import by_alignment
 from fedretune.privacy.attacks.inversion import invert
 from fedretune.privacy.attacks.retrieval import cosines_to_truth, mean_baseline, re_identified
+from fedretune.privacy.attacks.span import by_span
 from fedretune.privacy.attacks.target import Examples
 from fedretune.privacy.measures import separation
 from fedretune.training import TrainingSettings, train
@@ -113,3 +114,31 @@ def test_what_the_units_leave_open_is_taken_from_other_images(world):
     truth = alike[:20].double()
     cosines = [cosines_to_truth(each, truth).mean() for each in (alone, told)]
     assert cosines[1] > max(cosines[0], 0.99)
+
+
+def inside(spec, world, batch, settings=SGD, rounds=1):
+    """Return the span attack's shares of a batch, and of everybody else."""
+    examples, prompts = world
+    part = examples.take(torch.arange(batch))
+    shares = by_span(spec, *answers(spec, part, prompts, settings, rounds), examples.images.numpy())
+    return shares[:batch], shares[batch:]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize("name", SPECS)
+def test_a_step_of_sgd_on_few_images_spans_them_and_nobody_else(world, name, batch):
+    spec = SPECS[name]
+    # A probe has as many output units as findings, so only so many directions.
+    here, elsewhere = inside(spec, world, min(batch, F) if isinstance(spec, ProbeSpec) else batch)
+    assert here.min() > 0.999
+    assert elsewhere.max() < here.min()
+
+
+def test_a_batch_beyond_the_rank_hides_its_images(world):
+    here, elsewhere = inside(SPECS["linear probe"], world, 40)
+    assert separation(here, elsewhere).auc < 0.9
+
+
+def test_the_span_of_nothing_holds_nobody(world):
+    arrays = to_arrays(build(SPECS["mlp"], 0))
+    assert not by_span(SPECS["mlp"], arrays, arrays, world[0].images.numpy()).any()

@@ -54,7 +54,7 @@ def invert(
     UserError
         The adaptor has no linear layer that images alone go through, or nothing was changed.
     """
-    prefix = _prefix(spec)
+    prefix = prefix_of(spec)
     layers = [name for name in ("hidden", "output") if f"{prefix}{name}.weight" in sent]
     changes = {name: _change(f"{prefix}{name}", sent, answered) for name in layers}
     longest = max(float(np.linalg.norm(weight)) for weight, _ in changes.values())
@@ -122,7 +122,7 @@ def _change(
     return weight, bias
 
 
-def _prefix(spec: Spec) -> str:
+def prefix_of(spec: Spec) -> str:
     """Return what the names of the images' own layers begin with."""
     if isinstance(spec, ProbeSpec):
         return ""
