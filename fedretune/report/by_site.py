@@ -12,6 +12,15 @@ from fedretune.report.plots.heat_map import HeatMap
 SHOWN = 40
 #: How many reasons for leaving a site's replies out are told.
 REASONS = 3
+#: What the tables' figures are, or why there are none.
+ANNOUNCED = (
+    "Images are those that a site announced. Prevalence is the share of positives among its test "
+    "labels; AUROC is of its own test images, at the end."
+)
+SUMMED = (
+    "Secure aggregation: the server has learnt sums of what the sites sent, and neither how many "
+    "images one of them has nor how well they are scored."
+)
 
 
 def section(numbers: Numbers) -> Section:
@@ -23,10 +32,7 @@ def section(numbers: Numbers) -> Section:
     figures = []
     if any(each.positives + each.negatives for each in numbers.run.by_site.cells.values()):
         figures = [_prevalence(numbers, names), _auroc(numbers, names)]
-    told = (
-        "Images are those that a site announced. Prevalence is the share of positives among its "
-        "test labels; AUROC is of its own test images, at the end."
-    )
+    told = SUMMED if numbers.run.config.get("secure-aggregation") else ANNOUNCED
     return Section("sites", "Sites", [told], figures, tables)
 
 

@@ -16,6 +16,7 @@ from fedretune.adaptors import load
 from fedretune.errors import UserError
 from fedretune.privacy.recorded import recorded
 from fedretune.privacy.secure.fixed import FRACTION
+from fedretune.report import write_report
 from fedretune.seeds import derive_seed
 from tests.run_folders import adaptors, killed_after
 
@@ -99,6 +100,13 @@ def test_a_whole_stream_ends_with_the_figures_of_a_plain_one_pooled_alone(synthe
     untrained = pooled["after_experience"] < 0
     pd.testing.assert_frame_equal(table[untrained], pooled[untrained])
     assert set(statuses(secure, "trained")) == {"site-1", "site-2", "site-3"}
+
+
+def test_a_report_of_a_run_says_why_it_has_no_figures_of_sites(synthetic_run, tmp_path):
+    folder, _ = synthetic_run(**ONE, **SECURE)
+    page = write_report([folder], tmp_path / "report.html").read_text()
+    assert "Secure aggregation: the server has learnt sums" in page
+    assert "Images are those that a site announced" not in page
 
 
 def test_the_examples_and_the_loss_of_a_round_are_those_of_a_plain_one(synthetic_run):
