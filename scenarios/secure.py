@@ -9,6 +9,7 @@ from fedretune.privacy.secure import fixed
 from fedretune.privacy.secure.fixed import FRACTION, UpdateCode
 from fedretune.privacy.secure.ring import Ring
 from fedretune.privacy.secure.threshold import FEWEST
+from fedretune.wire import MAX_ITEMS
 from scenarios.aggregation import taking_part
 
 if TYPE_CHECKING:
@@ -52,8 +53,15 @@ def _check_strategy(config: "RunConfig") -> None:
 
 def _check_sites(config: "RunConfig") -> None:
     """Raise `UserError` if a round has too few sites, as far as it is known how many there are."""
-    if config.nodes:
-        check_summed(taking_part(config.nodes, config.participation), "a round has")
+    if not config.nodes:
+        return
+    sites = taking_part(config.nodes, config.participation)
+    check_summed(sites, "a round has")
+    if sites > MAX_ITEMS:
+        raise UserError(
+            f"secure-aggregation lists every site of a round in each message, which may list "
+            f"{MAX_ITEMS}, and a round has {sites}: lower participation, or leave it out."
+        )
 
 
 def check_summed(sites: int, where: str) -> None:

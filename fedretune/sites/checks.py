@@ -70,7 +70,10 @@ def _findings(site: SiteFile, folder: Path) -> Iterator[Finding]:
 def _policy(site: SiteFile) -> str:
     policy = site.read_policy()
     rounds, bundle = policy.rounds or "any number of", policy.bundle[:12] or "any"
-    return f"methods {', '.join(policy.methods)}; {rounds} rounds a run; app bundle: {bundle}"
+    summed = "; secure aggregation required" * (policy.secure_aggregation == "required")
+    return (
+        f"methods {', '.join(policy.methods)}; {rounds} rounds a run; app bundle: {bundle}{summed}"
+    )
 
 
 def _manifest(site: SiteFile) -> str:

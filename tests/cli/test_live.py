@@ -183,6 +183,19 @@ def shown(made):
     return [float(line.split()[-1]) for line in text_of(made).splitlines()]
 
 
+def test_a_note_and_numbers_that_were_cut_are_told():
+    made = console(200)
+    view = RunView(made)
+    view.show({"event": "start", "sites": ["a"], "experiences": 1, "rounds": 1, "step": 0})
+    view.show({"event": "note", "text": "no update is judged"})
+    where = {"event": "round", "experience": 0, "round": 0, "sites": 3, "asked": 3, "loss": 0.5}
+    view.show({**where, "cut": 1200})
+    assert "no update is judged" in text_of(made)
+    assert "1,200 numbers of updates were cut to secure-clip" in text_of(made)
+    view.show({**where, "cut": 0})
+    assert text_of(made).count("secure-clip") == 1
+
+
 def test_events_are_shown_once_and_those_of_before_are_not(tmp_path):
     path, made = tmp_path / "metrics.jsonl", console()
     write(path, 1.0, 2.0, old=60.0)

@@ -32,6 +32,7 @@ def test_those_that_withstand_bad_sites_are_among_the_refused():
     [
         ({"sites": 2}, "needs at least 3 sites, and a round has 2"),
         ({"sites": 8, "participation": 0.25}, "needs at least 3 sites, and a round has 2"),
+        ({"sites": 1001}, "may list 1000, and a round has 1001: lower participation"),
         ({"method": "central"}, "needs at least 3 sites"),
         ({"method": "local"}, "an adaptor of its own"),
         ({"compression": "int8"}, "compression = int8 does not add up"),

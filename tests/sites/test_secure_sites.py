@@ -8,6 +8,7 @@ import pytest
 from fedretune.adaptors import load
 from fedretune.errors import UserError
 from fedretune.sites import load_site
+from fedretune.sites.checks import check_site
 from fedretune.sites.policy import Policy, Proposal
 from tests.sites.hospitals import make_hospitals, statuses
 
@@ -73,6 +74,8 @@ def test_the_key_has_two_values(four):
     policy.check_run(Proposal(**asked, private=False, secure=True))
     with pytest.raises(UserError, match="secure aggregation alone"):
         policy.check_run(Proposal(**asked, private=False, secure=False))
+    found = {each.name: each.detail for each in check_site(four.folder("west"))}
+    assert found["policy"].endswith("secure aggregation required")
     four.change("west", "policy.toml", secure_aggregation="perhaps")
     site = load_site(four.folder("west") / "site.toml")
     with pytest.raises(UserError, match=r"secure-aggregation.*perhaps"):
