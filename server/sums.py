@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 from fedretune import wire
 from fedretune.adaptors import Spec
 from fedretune.errors import UserError
 from fedretune.privacy.secure.about import About
-from fedretune.privacy.secure.fixed import UpdateSum, decode_counts
+from fedretune.privacy.secure.fixed import Numbers, UpdateSum, decode_counts
 from scenarios import RunConfig, counts_ring, update_code, update_ring
 from server.federation import Federation
 from server.handshake import Terms
-from server.kept_sums import KeptSums, Sum
+from server.kept_sums import KeptSums
 from server.record import note_privacy
 from server.secure import Content, Summing, Wanted
 from server.steps import Step
@@ -21,6 +22,8 @@ from server.steps import Step
 FOLDER = "sums"
 #: Whose the one update is that a strategy gets of a sum.
 SUM = "@sum"
+
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,10 @@ class Sums:
             lambda got: self.enough(got, len(sites), step),
             config.privacy.at_sites,
         )
-        found = self._sum(wanted)
-        for site, said in found.told.items():
+        update, told = self._sum(wanted, lambda total: code.decode(total, sent))
+        for site, said in told.items():
             note_privacy(self.federation.folder, config, site, step, said)
-        try:
-            return code.decode(found.total, sent), list(found.told)
-        except ValueError as error:
-            raise _no_sum(wanted.about, error) from error
+        return update, list(told)
 
     def counts(
         self, step: Step, kind: str, sites: Sequence[str], content: Content, schema: wire.Schema
@@ -92,21 +92,27 @@ class Sums:
             lambda peers: counts_ring(self.config, peers),
             lambda got: self.enough(got, len(sites), step),
         )
-        found = self._sum(wanted)
-        most = len(found.told) * self.config.secure_examples
+        most = len(sites) * self.config.secure_examples
+        counts, told = self._sum(wanted, lambda total: decode_counts(total, cells.shape, most))
+        return counts, len(told)
+
+    def _sum(
+        self, wanted: Wanted, decode: Callable[[Numbers], Decoded]
+    ) -> tuple[Decoded, Mapping[str, wire.ScalarRecords]]:
+        """Return what a sum says, and what each site told beside its vector.
+
+        Of the sites, or what they told before the server was killed.
+        """
+        kept = KeptSums(self.federation.folder.path / FOLDER)
+        before = kept.find(wanted.about)
+        found = before or Summing(self.federation, self.config.secure_threshold, wanted).result()
         try:
-            return decode_counts(found.total, cells.shape, most), len(found.told)
+            decoded = decode(found.total)
         except ValueError as error:
             raise _no_sum(wanted.about, error) from error
-
-    def _sum(self, wanted: Wanted) -> Sum:
-        """Return a sum: of the sites, or the one that they told before the server was killed."""
-        kept = KeptSums(self.federation.folder.path / FOLDER)
-        if (before := kept.find(wanted.about)) is not None:
-            return before
-        found = Summing(self.federation, self.config.secure_threshold, wanted).result()
-        kept.keep(wanted.about, found)
-        return found
+        if before is None:
+            kept.keep(wanted.about, found)
+        return decoded, found.told
 
     def _about(self, step: Step, kind: str) -> About:
         return About(self.run, kind, step.model, step.experience, step.round)

@@ -166,3 +166,5 @@ def test_a_site_that_sends_noise_in_the_place_of_its_vector_is_found_to_have_bee
 
     with pytest.raises(UserError, match=r"adds up to a sum .* nobody can see which"):
         synthetic_run(client_app=app, **ONE, **SECURE)
+    folder, _ = synthetic_run(resume=True, **ONE, **SECURE)  # now that it is mended
+    assert adaptors(folder) == adaptors(synthetic_run("whole", **ONE, **SECURE)[0])
