@@ -31,7 +31,7 @@ QUICK = {"experiences": 2, "rounds": 1, "sites": 2, "train.epochs": 1, "train.lr
 def run(tiny, out: Path, backbone: str, **values: object) -> tuple[Path, dict[str, object]]:
     keys = {"manifest": str(tiny.manifest), "backbone": backbone, "out": str(out), "name": "it"}
     flat = {key.replace("__", ".").replace("_", "-"): each for key, each in values.items()}
-    simulate(server.app.app, clients.app.app, {**QUICK, **keys, **flat}, 2)
+    simulate(server.app.app, clients.app.app, {**QUICK, **keys, **flat}, flat.get("sites", 2))
     folder = out / "it"
     return folder, json.loads((folder / "summary.json").read_text())
 
@@ -179,6 +179,22 @@ def test_lora_is_averaged_and_carried_along_in_every_way(backbones, tiny, tmp_pa
 def test_averaging_that_cannot_be_is_an_error(keys, message) -> None:
     with pytest.raises(UserError, match=message):
         RunConfig.from_flat({**LORA, **keys})
+
+
+def test_lora_whose_a_is_held_is_summed_securely_to_what_is_averaged_plainly(
+    backbones, tiny, tmp_path
+) -> None:
+    given = {**LINEAR, "adaptor.averaging": "freeze-A", "partition": "iid"}
+    given |= {"sites": 3, "experiences": 1}
+    ended = []
+    for secure in (False, True):
+        values = {**given, "secure-aggregation": secure}
+        folder, _ = run(tiny, tmp_path / str(secure), backbones["mrm"], **values)
+        ended.append(load(folder / "adaptors.safetensors")[1])
+    plain, summed = ended
+    for name, array in plain.items():
+        atol = 2.0**-25 + float(np.spacing(np.abs(array).max()))
+        np.testing.assert_allclose(summed[name], array, rtol=0, atol=atol)
 
 
 def test_stages_learn_one_after_another(backbones, tiny, tmp_path) -> None:
