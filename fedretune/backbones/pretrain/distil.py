@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 VISION = {"image_size": 128, "layers": 4, "width": 64, "patch_size": 16, "head_width": 32}
 #: Steps, and patients to draw (about 2.4 images each), in a minute of two idle cores.
 STEPS_PER_MINUTE, PATIENTS_PER_MINUTE = 300, 1_000
-_BATCH, _THREADS, _HELD_OUT = 64, 2, 0.1
+_BATCH, _HELD_OUT = 64, 0.1
+#: More of them wait for each other on a busy machine: ten times slower was measured.
+_THREADS = 1
 _CARD = """# phantom-vit
 
 A small open_clip model for tests and demonstrations, of no medical use. Image tower: open_clip's
