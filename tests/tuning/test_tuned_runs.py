@@ -18,10 +18,12 @@ from fedretune.data.manifest import load_manifest
 from fedretune.embeddings import embed_images
 from fedretune.errors import UserError
 from fedretune.objectives.difference import scores
+from fedretune.privacy.attacks.inversion import invert
 from fedretune.sites.policy import Policy, Proposal
 from fedretune.tuning import held, tuned_spec, use
 from scenarios import RunConfig
 from server.simulator import simulate
+from tests.tuning.tokens import tiny_trunk
 
 LORA = {"adaptor.kind": "lora", "adaptor.blocks": 1}
 LINEAR = {**LORA, "adaptor.head": "linear"}
@@ -122,6 +124,12 @@ def test_a_backbone_that_is_no_transformer_says_which_would_do() -> None:
         use("phantom-clip")
 
 
+def test_gradients_of_tokens_are_not_inverted_and_the_attack_says_so() -> None:
+    spec = tuned_spec(tiny_trunk(8).layout, "lora", findings=3)
+    with pytest.raises(UserError, match="works on an image's tokens"):
+        invert(spec, {}, {})
+
+
 def test_a_site_lets_the_backbone_travel_only_where_its_policy_says_so() -> None:
     asked = Proposal(["retune"], "full", [], 1, False, False, "", backbone=True)
     keys = {"methods": ["retune"], "adaptors": ["full"]}
@@ -206,7 +214,9 @@ def test_stages_learn_one_after_another(backbones, tiny, tmp_path) -> None:
     assert b[:, spec.rank :].any()
 
 
-def test_with_a_frozen_a_secure_sum_is_enough_and_gives_what_a_plain_one_does(synthetic_run) -> None:
+def test_with_a_frozen_a_secure_sum_is_enough_and_gives_what_a_plain_one_does(
+    synthetic_run,
+) -> None:
     keys = {**LORA, "adaptor.averaging": "freeze-A", "method": "lora", "sites": 3}
     keys["train.lr"] = 0.01
     plain, secure = (

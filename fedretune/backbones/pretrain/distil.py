@@ -86,7 +86,7 @@ def _make(draft: Path, how: Distilling, seed: int, report: Report) -> None:
     )
     teacher = load_backbone("phantom-clip", "cpu")
     with torch.inference_mode():
-        parts = [learn.as_input(films[i : i + 200]) for i in range(0, len(films), 200)]
+        parts = (learn.as_input(films[i : i + 200]) for i in range(0, len(films), 200))
         wanted = torch.cat([_direction(teacher.model.encode_image(part)) for part in parts])
     model = folder.new_model(seed, VISION)
     text = {n: each for n, each in teacher.model.state_dict().items() if "visual." not in n}
