@@ -17,6 +17,7 @@ from fedretune.adaptors import build
 from fedretune.data.manifest import load_manifest, write_manifest
 from fedretune.study.lora import fit as fitting
 from fedretune.study.lora.augment import augmentation
+from fedretune.study.lora.depth import DropBranch, stochastic_depth
 from fedretune.study.lora.fit import Task, batches_of, fit, masked_loss
 from fedretune.study.lora.images import Fresh, Kept, stored, worth_storing
 from fedretune.study.lora.optimizer import FullDecay, layer_scale, optimizer_of
@@ -263,6 +264,37 @@ def test_decay_of_differences_is_adamw_s_decay_of_the_whole_weights() -> None:
         decay.step()
         reference.step()
     torch.testing.assert_close(block.weight + difference, whole)
+
+
+@given(st.floats(0.01, 0.9), st.integers(0, 100))
+def test_a_branch_is_dropped_for_whole_images_and_enlarged_for_the_others(share, seed) -> None:
+    drop = DropBranch(share, torch.Generator().manual_seed(seed))
+    found = drop(torch.ones(400, 2, 3))[:, 0, 0]
+    assert {round(each, 4) for each in found.tolist()} <= {0.0, round(1 / (1 - share), 4)}
+    assert abs(float((found == 0).float().mean()) - share) < 0.15
+    again = DropBranch(share, torch.Generator().manual_seed(seed))(torch.ones(400, 2, 3))
+    assert torch.equal(again[:, 0, 0], found)
+
+
+def test_depth_is_stochastic_in_training_alone_from_none_at_the_first_block(world) -> None:
+    trunk = held(world.layout.backbone)
+    before = [block.drop_path1 for block in trunk.blocks]
+    model, task = tuned(world)
+    (rows,) = task.plain.batches([np.arange(8)], 0)
+    plain = model.logits(rows)
+    with stochastic_depth(trunk, range(2), 0.5, seed=1):
+        assert trunk.blocks[0].drop_path1 is before[0]
+        assert trunk.blocks[1].drop_path2.share == 0.5
+        one = model.logits(rows)
+    with stochastic_depth(trunk, range(2), 0.5, seed=1):
+        same = model.logits(rows)
+    with stochastic_depth(trunk, range(1), 0.5, seed=1):  # what is not tuned is not dropped
+        lower = model.logits(rows)
+    assert [block.drop_path1 for block in trunk.blocks] == before
+    assert torch.equal(one, same)
+    assert not torch.equal(one, plain)
+    assert torch.equal(lower, plain)
+    assert torch.equal(model.logits(rows), plain)
 
 
 def test_full_tuning_with_decay_runs(world, tmp_path: Path) -> None:

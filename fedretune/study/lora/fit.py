@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +15,7 @@ from torch import Tensor
 from fedretune.metrics import exact_auroc, macro
 from fedretune.paths import writing
 from fedretune.seeds import derive_seed
+from fedretune.study.lora.depth import stochastic_depth
 from fedretune.study.lora.images import EVALUATED, Positions
 from fedretune.study.lora.optimizer import FullDecay, optimizer_of, set_rate
 from fedretune.study.lora.recipes import Recipe
@@ -99,7 +101,7 @@ def fit(
     task : Task
     recipe : Recipe
     seed : int
-        Of the order of images and of dropout.
+        Of the order of images, of dropout and of stochastic depth.
     state : Path, optional
         Where what is needed to go on is saved now and then, and read from if it is there.
     told : callable (epoch, loss, validation AUROC), optional
@@ -194,7 +196,7 @@ def _train_epoch(run: _Run, task: Task, seed: int) -> float:
     batches = batches_of(task.train, recipe.batch_size, seed, epoch)
     device = next(model.parameters()).device
     losses = []
-    with model.dropping(derive_seed(seed, "dropout", epoch)):
+    with model.dropping(derive_seed(seed, "dropout", epoch)), _dropping(model, recipe, seed, epoch):
         for step, rows in enumerate(task.fresh.batches(batches, epoch)):
             place = epoch + step / len(batches)
             rate = rate_at(place, recipe.lr, recipe.epochs, recipe.warm_up, recipe.min_lr)
@@ -208,6 +210,17 @@ def _train_epoch(run: _Run, task: Task, seed: int) -> float:
                 run.decay.step()
             losses.append(loss.detach())
     return float(torch.stack(losses).mean())
+
+
+def _dropping(
+    model: "Tuned", recipe: Recipe, seed: int, epoch: int
+) -> AbstractContextManager[None]:
+    from fedretune.tuning.frozen import held
+
+    if not model.spec.blocks:
+        return nullcontext()
+    trunk, where = held(model.spec.layout.backbone), model.spec.positions
+    return stochastic_depth(trunk, where, recipe.drop_path, derive_seed(seed, "depth", epoch))
 
 
 def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:

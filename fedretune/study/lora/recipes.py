@@ -70,6 +70,8 @@ class Recipe:
         Of LoRA; 0 for another tuning.
     alpha, dropout : float
         Of LoRA.
+    drop_path : float
+        How often the last block's branches are dropped; see `fedretune.study.lora.depth`.
     source : str
         ``study``, or ``ours`` where the study's settings are not known or there are none.
     """
@@ -87,6 +89,7 @@ class Recipe:
     rank: int
     alpha: float
     dropout: float
+    drop_path: float
     source: str
 
 
@@ -178,6 +181,7 @@ def _filled(model: str, own: Mapping[str, Any]) -> Recipe:
         rank=own.get("rank", 0),
         alpha=shared["lora-alpha"],
         dropout=shared["lora-dropout"],
+        drop_path=shared["drop-path"],
         source="study",
     )
 
