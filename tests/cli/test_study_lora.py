@@ -90,6 +90,7 @@ def test_a_study_leaves_a_table_and_a_folder_for_each_cell(made):
     assert "2 runs, of which 0 are done." in result.stderr
 
 
+@pytest.mark.long
 def test_what_is_done_is_not_done_again_and_what_is_not_comes_out_the_same(
     study, fedretune, lab, out
 ):
@@ -155,6 +156,7 @@ def test_quick_takes_no_weights_of_one_s_own(refused, lab):
     assert "--quick brings models" in refused("study", "lora", "--quick", "--data", str(lab.data))
 
 
+@pytest.mark.long
 def test_a_federation_has_a_row_a_cell_and_the_bytes_of_a_round(fedretune, lab, out):
     words = study_of(lab, out / "study", epochs=0, tunings="lora,full,linear-probe,bitfit")
     words += ["--fft-lr", "mrm=0.01", "--federated", "--sites", "2", "--experiences", "2"]
