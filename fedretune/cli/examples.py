@@ -27,6 +27,10 @@ EXAMPLES = {
         "study retune --scenarios class-incremental --methods retune,offsets,joint --seeds 1,2",
     ),
     "study attacks": ("study attacks --quick",),
+    "study privacy": (
+        "study privacy --quick",
+        "study privacy --defences plain,epsilon-3 --shadows 300",
+    ),
     "study lora": (
         "study lora --quick",
         "study lora --weights /models --data /data --fft-lr mrm=0.01 --fft-lr cxr-mae=5e-4",

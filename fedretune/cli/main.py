@@ -25,6 +25,7 @@ from fedretune.cli import (
     study,
     study_attacks,
     study_lora,
+    study_privacy,
 )
 from fedretune.cli.console import print_error
 from fedretune.cli.examples import add_examples
@@ -62,6 +63,7 @@ def _options(
 
 backbones.app.command("pretrain")(pretrain.command)
 study.app.command("attacks")(study_attacks.command)
+study.app.command("privacy")(study_privacy.command)
 study.app.command("lora")(study_lora.command)
 
 FEDERATION, DATA = "Federation", "Data and backbones"

@@ -74,10 +74,9 @@ def command(
 
         show(find_app(app), world, canaries, seed, as_json)
         return
-    pairs = _by_update(attack, run, world) if attack in BY_UPDATE else None
-    rows = _measured(pairs or _by_model(attack, _target(run, world, shadows, seed)), seed)
+    rows = separations(attack, run, world, shadows, seed)
     if as_json:
-        typer.echo(json.dumps({"attack": attack, "groups": [_record(*row) for row in rows]}))
+        typer.echo(json.dumps({"attack": attack, "groups": [record(*row) for row in rows]}))
     else:
         _show(attack, rows)
 
@@ -90,6 +89,15 @@ def _world(app: AppFolder, run: Path) -> Any:
             "whose sites share an adaptor."
         )
     return world_of(app, run)
+
+
+def separations(
+    attack: str, run: Path, world: Any, shadows: int, seed: int
+) -> "list[tuple[Group, Separation]]":
+    """Return what an attack on membership finds: of everybody, then of parts."""
+    if attack in BY_UPDATE:
+        return _measured(_by_update(attack, run, world), seed)
+    return _measured(_by_model(attack, _target(run, world, shadows, seed)), seed)
 
 
 def _by_model(attack: str, given: "tuple[Target, list[Group]]") -> "list[Scored]":
@@ -214,7 +222,8 @@ def _groups(groups: list[Group]) -> "list[tuple[Group, np.ndarray]]":
     return found
 
 
-def _record(group: Group, found: "Separation") -> dict[str, Any]:
+def record(group: Group, found: "Separation") -> dict[str, Any]:
+    """Return a group's figures as `json.dumps` can write them."""
     return {**asdict(group), **asdict(found), "enough": found.enough}
 
 

@@ -1,0 +1,167 @@
+"""``fedretune study privacy``: what attacks find out against each defence, and what it costs."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from fedretune.cli import options, privacy_attack, runs
+from fedretune.cli.app_folder import AppFolder, find_app
+from fedretune.cli.console import console, say
+from fedretune.cli.privacy_canary import audited
+from fedretune.cli.privacy_world import world_of
+from fedretune.cli.stopping import stoppable
+from fedretune.cli.study_runs import report_failures, run_all
+from fedretune.errors import UserError
+from fedretune.study import privacy as plan
+from fedretune.study.plan import names_in, seeds_in
+from fedretune.study.privacy import PrivacyCell
+
+if TYPE_CHECKING:
+    from fedretune.study.privacy_report import PrivacyReport
+
+#: Keys of the config that the cells decide.
+CELL_KEYS = ("recipe", "record-wire", "seed", "name", "out", "resume")
+#: What attacks found out about a run, in its folder: attacks take longer than the run.
+FOUND = "attacks.json"
+CANARIES, QUICK_CANARIES = 300, 60
+SHADOWS, QUICK_SHADOWS = 64, 4
+
+
+def command(
+    defences: Annotated[
+        str | None,
+        typer.Option(help=f"Names with commas; default: {', '.join(plan.DEFENCES)}."),
+    ] = None,
+    shadows: Annotated[
+        int | None, typer.Option(min=4, help=f"Adaptors that attacks train; default {SHADOWS}.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "1",
+    manifest: options.ManifestPath = None,
+    backbone: options.BackboneName = None,
+    sites: options.Sites = None,
+    experiences: options.Experiences = None,
+    rounds: options.Rounds = None,
+    settings: options.Setting = None,
+    out: Annotated[Path, typer.Option(help="The study's folder.")] = Path("runs/study-privacy"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two defences, few shadows, shorter runs.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one a core.")] = 0,
+    app: options.AppPath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tables to stdout.")] = False,
+) -> None:
+    """Attack runs with each defence; see what is found out, what is spent and what is learnt.
+
+    Writes table.csv, recovery.csv, table.md and a folder for each run, without its messages.
+    Stopped or killed, the same command goes on where it was.
+    """
+    from fedretune.study.privacy_report import PrivacyReport
+
+    keys = {"manifest": manifest, "backbone": backbone, "sites": sites}
+    keys |= {"experiences": experiences, "rounds": rounds}
+    given = {key: value for key, value in keys.items() if value is not None}
+    given |= runs.parse_settings(settings or [])
+    folder, out = find_app(app), out.expanduser().absolute()
+    names = plan.QUICK_DEFENCES if quick else tuple(plan.DEFENCES)
+    chosen = names if defences is None else names_in(defences, "--defences")
+    cells = plan.make_plan(chosen, seeds_in(seeds))
+    base = {**(plan.QUICK if quick else {}), **given}
+    with stoppable(lambda: "What is drawn and encoded is kept: the same command goes on."):
+        configs = _prepare(folder, cells, base, out / "runs")
+    report = PrivacyReport(out, [cell.name for cell in configs])
+    how = (shadows or (QUICK_SHADOWS if quick else SHADOWS), QUICK_CANARIES if quick else CANARIES)
+    failed = run_all(folder, configs, report, jobs, partial(_take, folder, report, how))
+    if report.rows:
+        report.recovery = list(_recoveries(folder, report, quick))
+        report.write()
+        for line in report.lines():
+            console.print(line, markup=False, soft_wrap=True)
+    say(f"The tables: {escape(str(out))}")
+    if as_json:
+        rows = report.frame().to_dict("records") if report.rows else []
+        typer.echo(json.dumps({"folder": str(out), "rows": rows, "recovery": report.recovery}))
+    report_failures(failed, len(report.order))
+
+
+def _prepare(
+    app: AppFolder, cells: list[PrivacyCell], base: dict[str, Any], out: Path
+) -> dict[PrivacyCell, dict[str, Any]]:
+    """Make the data; return every cell's resolved config."""
+    for key in CELL_KEYS:
+        if key in base:
+            raise UserError(f"A study sets '{key}' itself: use its options, not --set {key}.")
+    config_of = app.module("scenarios").RunConfig.from_flat
+    flat = config_of({**base, "out": str(out)}).to_flat()
+    if flat["manifest"] != "phantoms":
+        flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
+    shared = {"manifest": flat["manifest"], "out": str(out), "workers": 1}
+    shared["sites"] = runs.make_data(app, flat)
+    return {
+        cell: config_of({**base, **shared, **cell.settings(), "name": cell.name}).to_flat()
+        for cell in cells
+    }
+
+
+def _take(app: AppFolder, report: "PrivacyReport", how: tuple[int, int], cell: PrivacyCell) -> str:
+    """Attack a finished run, unless that is done; return what is told of it."""
+    run = report.folder / "runs" / cell.name
+    kept = run / FOUND
+    if not kept.is_file() or json.loads(kept.read_text())["how"] != list(how):
+        found = {"how": how, "rows": list(_attacked(app, run, cell, *how))}
+        kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        shutil.rmtree(run / "wire", ignore_errors=True)  # gigabytes, and told of
+    report.rows[cell.name] = json.loads(kept.read_text())
+    rows = report.rows[cell.name]["rows"]
+    most = max(rows, key=lambda row: row["auc"])
+    return f"{rows[0]['final_auroc']:.3f}   AUC at most {most['auc']:.3f} ({most['attack']})"
+
+
+def _attacked(
+    app: AppFolder, run: Path, cell: PrivacyCell, shadows: int, canaries: int
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each attack on a run."""
+    from fedretune.study.folders import read_summary
+
+    world, summary = world_of(app, run), read_summary(run)
+    audit, _ = audited(app, world, canaries, cell.seed)
+    told = {
+        "epsilon": summary.get("epsilon"),
+        "bound": audit.bound,
+        "final_auroc": summary["final_auroc"],
+        "wall_seconds": summary["wall_seconds"],
+    }
+    for attack in plan.ATTACKS:
+        begun = time.monotonic()
+        try:
+            groups = privacy_attack.separations(attack, run, world, shadows, cell.seed)
+        except UserError:
+            continue  # this adaptor has no layer that it could be asked of
+        records = [privacy_attack.record(*group) for group in groups]
+        control = next((r for r in records if r["site"] == privacy_attack.UNTRAINED), None)
+        seconds = {"attack_seconds": round(time.monotonic() - begun, 1)}
+        yield plan.row_of(cell, attack, records[0], control, {**told, **seconds})
+
+
+def _recoveries(
+    app: AppFolder, report: "PrivacyReport", quick: bool
+) -> Iterator[Mapping[str, Any]]:
+    """Yield what updates of one site give away, by how it trains."""
+    import torch
+
+    from fedretune.privacy.attacks.target import Examples
+    from fedretune.study.recovery import BATCHES, recover, ways
+
+    world = world_of(app, report.folder / "runs" / next(iter(report.rows)))
+    rows = torch.arange(min(2 * max(BATCHES), len(world.labels))).numpy()
+    images, labels = world.embeddings.take(rows), world.labels[rows]
+    examples = Examples(torch.from_numpy(images), torch.from_numpy(labels))
+    for way in ways(BATCHES[:2] if quick else BATCHES):
+        if 2 * way.batch <= len(examples):
+            yield vars(recover(examples, world.prompts, way, 1))

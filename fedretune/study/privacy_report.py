@@ -1,0 +1,116 @@
+"""The tables of `study privacy`: ``table.csv``, ``recovery.csv`` and ``table.md``."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fedretune.paths import writing
+from fedretune.study.attack_report import markdown
+
+NOTES = """\
+**AUC**: the chance that the attack scores an image that was trained on above one that was not, with
+a bootstrap's middle 95 %; **untrained**: what the same attack makes of an adaptor that saw nobody:
+the two sides differ to begin with, and only what is beyond that is due to training. **TPR**:
+members found where 1 or .1 % of the others are taken for members. **Epsilon**: what the account
+says that the stream spent, at the run's delta; **at least**: what canaries refute, with a certainty
+of 95 %, at delta 1e-5, for the rounds of one experience. `-`: there is no figure."""
+RECOVERY = """\
+One update of RE-tune's default adaptor, on so many images. **Cosine**: of the recovered vector with
+the nearest image of the batch; **mean vector**: the same for the mean of all images. **Nearest**:
+how often the nearest of all images is one of the batch. **By span**: the share of the batch among
+as many images as it has, those that lie most in the span of the update; **chance**: by luck."""
+
+
+@dataclass
+class PrivacyReport:
+    """What is told of the study's runs as they end.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the tables go.
+    order : sequence of str
+        The names of all runs, in the order of the plan.
+    rows : dict of run to its rows, under ``rows``
+    recovery : list of rows
+    """
+
+    folder: Path
+    order: Sequence[str]
+    rows: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    recovery: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row an attack and run, in the order of the plan."""
+        return pd.DataFrame(
+            [row for name in self.order if name in self.rows for row in self.rows[name]["rows"]]
+        )
+
+    def write(self) -> None:
+        """Write the tables, each whole or not at all."""
+        if not self.rows:
+            return
+        for name, frame in (("table", self.frame()), ("recovery", pd.DataFrame(self.recovery))):
+            if len(frame):
+                with writing(self.folder / f"{name}.csv") as file:
+                    frame.to_csv(file, index=False, lineterminator="\n")
+        with writing(self.folder / "table.md") as file:
+            file.write(("\n".join(self.lines()) + "\n").encode())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of ``table.md``."""
+        done, all_ = len(self.rows), len(self.order)
+        yield from ("# fedretune study privacy", "")
+        yield f"{all_} runs." if done == all_ else f"**Finished: {done} of {all_} runs.**"
+        yield from ("", "## Who was trained on", "", NOTES, "", *markdown(membership(self.frame())))
+        if self.recovery:
+            table = recovered(pd.DataFrame(self.recovery))
+            yield from ("", "## What an update gives away", "", RECOVERY, "", *markdown(table))
+        yield from ("", f"Date: {date.today().isoformat()}.")
+
+
+def membership(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what is read of the attacks on membership: texts."""
+    rows = frame.to_dict("records")
+    return pd.DataFrame(
+        {
+            "defence": [str(row["defence"]) for row in rows],
+            "attack": [str(row["attack"]) for row in rows],
+            "in, out": [f"{row['members']}, {row['others']}" for row in rows],
+            "AUC": [_interval(row) for row in rows],
+            "untrained": [_figure(row["auc_untrained"]) for row in rows],
+            "TPR at 1%": [_figure(row["tpr_at_1_percent"]) for row in rows],
+            "TPR at .1%": [_figure(row["tpr_at_0.1_percent"]) for row in rows],
+            "advantage": [_figure(row["advantage"]) for row in rows],
+            "epsilon": [_figure(row["epsilon"], 2) for row in rows],
+            "at least": [_figure(row["bound"], 2) for row in rows],
+            "final AUROC": [_figure(row["final_auroc"]) for row in rows],
+        }
+    )
+
+
+def recovered(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what is read of the recovery of images: texts."""
+    names = {
+        "cosine": "cosine",
+        "baseline": "mean vector",
+        "nearest": "nearest",
+        "by_span": "by span",
+        "chance": "chance",
+    }
+    found = frame[["training", "batch", "steps"]].astype(str)
+    for column, heading in names.items():
+        found[heading] = [_figure(value) for value in frame[column]]
+    return found
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    return f"{row['auc']:.3f} ({row['auc_low']:.3f}-{row['auc_high']:.3f})"
+
+
+def _figure(value: Any, digits: int = 3) -> str:
+    return "-" if value is None or pd.isna(value) else f"{value:.{digits}f}"
