@@ -6,11 +6,11 @@ from typing import Any
 
 from fedretune.errors import one_of
 
-#: Config keys of each defence. `clipped` has all of the recipe but its noise.
+#: Config keys of each defence. `clipped` has next to no noise.
 DEFENCES: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "secure-sum": {"secure-aggregation": True, "norm-bound": 0.0},
-    "clipped": {"recipe": "private", "privacy.epsilon": 0.0, "privacy.noise": 1e-6},
+    "clipped": {"recipe": "private", "privacy.epsilon": 1e6},
     "epsilon-8": {"recipe": "private", "privacy.epsilon": 8.0},
     "epsilon-3": {"recipe": "private", "privacy.epsilon": 3.0},
     "epsilon-1": {"recipe": "private", "privacy.epsilon": 1.0},

@@ -5,9 +5,9 @@ in the span of the inputs. So after one step of plain SGD on few images a candid
 if its own input lies in that span, and hardly any other does (the span check of DAGER, Petrov et
 al. 2024, arXiv 2405.15586, for images' vectors). Threat model: a server that keeps what it sent and
 what one site answered, or only their mean (behind secure aggregation), and holds candidates'
-vectors; labels are not needed. It ends where the rank does. The g_i are combinations of the
-findings' prompts, so that there are hardly more of them than findings: with more images than that
-nobody lies in the span whole, and after many steps, or one of Adam, everybody does.
+vectors; labels are not needed. The g_i are combinations of the findings' prompts, so that there are
+hardly more of them than findings: with more images than that nobody lies in the span whole, though
+members still lie more in it than others. After many steps, or one of Adam, the span tells less.
 """
 
 import math
