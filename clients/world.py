@@ -151,7 +151,7 @@ def world_of(
 
 def _spec(config: RunConfig, findings: int) -> Spec:
     """Return what is trained; if inside the backbone, this process holds its trunk from now on."""
-    trunk = use(config.backbone, config.allow_hub).lines() if config.tunes else ()
+    trunk = use(config.backbone, config.allow_hub, config.device).lines() if config.tunes else ()
     return config.spec(describe(config.backbone, config.allow_hub).dim, findings, trunk)
 
 

@@ -152,6 +152,11 @@ def _check_averaging(config: "RunConfig") -> None:
             "server learns their sum alone: set adaptor.averaging = freeze-A, where the sum is "
             "enough."
         )
+    if config.stream_mean and adaptor.averaging != "freeze-A":
+        raise UserError(
+            "stream-mean averages A and B apart, which is not averaging what they add: set "
+            "adaptor.averaging = freeze-A, where both are the same, or leave stream-mean out."
+        )
     if adaptor.ranks and (not exact or adaptor.kept_rank or config.how.staged):
         raise UserError(
             "adaptor.ranks gives sites ranks of their own, whose products can be averaged and "

@@ -38,6 +38,11 @@ class Trunk:
     top: nn.Module
     opened: tuple[nn.Module, ...] = field(default=())
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.blocks[0].parameters()).device
+
     def tokens(self, images: Tensor, blocks: int) -> Tensor:
         """Return the tokens ``[B, T, w]`` that come to the last `blocks` blocks; no gradient."""
         with torch.no_grad():

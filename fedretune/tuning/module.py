@@ -38,6 +38,8 @@ class Tuned(nn.Module):
     tuned. The blocks above the cut are those that the process holds (`fedretune.tuning.frozen`).
     Where a gradient is wanted, factors work beside the frozen weights; else they are merged into
     them and the backbone's own blocks run, so that an untrained one is the backbone, bit for bit.
+    All this on the device that the frozen blocks are on, in bfloat16 there if that is a GPU; what
+    is trained, and what comes out, stays where it is.
     Build it by `fedretune.adaptors.build`. Raises `UserError` for a layout of no backbone.
 
     Attributes
@@ -114,13 +116,13 @@ class Tuned(nn.Module):
         if not spec.blocks:
             return rows.float()
         trunk, noise = held(layout.backbone), self._noise()
-        tokens = rows.float().reshape(len(rows), layout.tokens, layout.width)
+        tokens = rows.to(trunk.device).float().reshape(len(rows), layout.tokens, layout.width)
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.is_cuda):
             for position in spec.positions:
                 tokens = self._through(trunk, position, tokens, noise)
-            top = {n: each + self._own(f"top.{n}") for n, each in self._differing(trunk.top, "top")}
+            top = dict(self._moved(trunk.top, "top"))
             vectors: Tensor = functional_call(trunk.top, top, (tokens,))
-        return vectors.float()
+        return vectors.float().to(rows.device)
 
     def _noise(self) -> Noise | None:
         if self._seed is None or not self.spec.dropout or not torch.is_grad_enabled():
@@ -140,10 +142,9 @@ class Tuned(nn.Module):
         """Return the tokens after a block."""
         block, prefix = trunk.blocks[position], f"blocks.{position}"
         if self.spec.kind != "lora":
-            found = self._differing(block, prefix)
-            values = {name: each + self._own(f"{prefix}.{name}") for name, each in found}
-            return functional_call(block, values, (tokens,))  # type: ignore[no-any-return]
-        by_weight = self._factors(position)
+            moved = dict(self._moved(block, prefix))
+            return functional_call(block, moved, (tokens,))  # type: ignore[no-any-return]
+        by_weight = self._factors(position, tokens.device)
         scale = self.spec.alpha / self.spec.rank
         if torch.is_grad_enabled():
             opened = trunk.opened[position]
@@ -154,19 +155,22 @@ class Tuned(nn.Module):
         values = {name: merged(own[name], parts, scale) for name, parts in by_weight.items()}
         return functional_call(block, values, (tokens,))  # type: ignore[no-any-return]
 
-    def _differing(self, module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
-        """Yield the frozen parameters of a module that differences are trained of."""
+    def _moved(self, module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """Yield the frozen parameters of a module that differences are trained of, with these."""
         for name, value in module.named_parameters():
             if f"{prefix}.{name}" in self._names:
-                yield name, value
+                yield name, value + self._own(f"{prefix}.{name}").to(value.device)
 
-    def _factors(self, position: int) -> Mapping[str, list[tuple[Part, Factors]]]:
+    def _factors(
+        self, position: int, device: torch.device
+    ) -> Mapping[str, list[tuple[Part, Factors]]]:
         """Return a block's factors, by the frozen weight that they go beside."""
         found: dict[str, list[tuple[Part, Factors]]] = {}
         for target in self.spec.targets:
             part = self.spec.layout.parts[target]
             name = f"blocks.{position}.{target}"
-            found.setdefault(part.weight, []).append((part, self.factors(name)))
+            a, b = (each.to(device) for each in self.factors(name))
+            found.setdefault(part.weight, []).append((part, (a, b)))
         return found
 
     def factors(self, name: str) -> Factors:

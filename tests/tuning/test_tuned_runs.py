@@ -181,6 +181,7 @@ def test_lora_is_averaged_and_carried_along_in_every_way(backbones, tiny, tmp_pa
         ({"adaptor.kept-rank": 2, "method": "lora-sum"}, "adaptor.kept-rank keeps"),
         ({"method": "o-lora", "adaptor.averaging": "freeze-A"}, "o-lora trains A"),
         ({"method": "o-lora", "adaptor.kind": "bitfit"}, "about LoRA|of no use"),
+        ({"stream-mean": True}, "stream-mean averages A and B apart"),
         ({"secure-aggregation": True, "sites": 4}, "exact needs each site's factors"),
     ],
 )
