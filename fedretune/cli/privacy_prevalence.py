@@ -1,0 +1,135 @@
+"""How common findings are at a site, from its updates: ``privacy attack --attack prevalence``."""
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+
+from fedretune.adaptors import load
+from fedretune.cli.app_folder import AppFolder
+from fedretune.cli.console import say
+from fedretune.cli.privacy_updates import Update, updates_of
+from fedretune.privacy.attacks.prevalence import (
+    Attacker,
+    Learn,
+    by_prevalence,
+    prevalence,
+    rank_correlation,
+)
+from fedretune.privacy.attacks.target import Examples
+from fedretune.seeds import derive_seed
+
+
+def tell(app: AppFolder, run: Path, world: Any, shadows: int, seed: int, as_json: bool) -> None:
+    """Estimate the prevalence of each finding from each update of a first round, and tell it."""
+    cells = list(estimates(app, run, world, shadows, seed))
+    found = summary_of(cells)
+    if as_json:
+        typer.echo(json.dumps({"attack": "prevalence", **found, "each": cells}))
+        return
+    say(
+        f"Prevalence of {found['findings']} findings from {found['updates']} updates of a first "
+        f"round: wrong by [bold]{found['error']:.4f}[/] on average; who guesses the public "
+        f"prevalence is wrong by {found['guess_error']:.4f}. Rank correlation with the truth "
+        f"[bold]{found['spearman']:.3f}[/], of the guess {found['guess_spearman']:.3f}. Of "
+        f"what a site has more or less than the public: [bold]{found['beyond']:.3f}[/], where a "
+        "guess has 0."
+    )
+
+
+def estimates(
+    app: AppFolder, run: Path, world: Any, shadows: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Yield, for each site, experience and finding that it trained, truth, estimate and guess.
+
+    Of the first round of each experience, in which all sites begin with one adaptor. The public
+    images are the run's evaluation split.
+    """
+    spec, _, _ = load(run / "adaptors.safetensors")
+    updates = sorted(
+        (each for each in updates_of(run) if not each.round), key=lambda each: each.experience
+    )
+    for experience, group in groupby(updates, key=lambda each: each.experience):
+        together = list(group)
+        truths = [_labels(world, each) for each in together]
+        trains = ~torch.stack([each.isnan().all(0) for each in truths]).all(0)
+        public = _public(world, trains, seed)
+        learn = _learn(app, world, together[0].site)
+        attacker = Attacker(public, world.prompts, learn, world.config.pooling, shadows, seed)
+        answered = [each.answered for each in together]
+        sizes = [len(each) for each in truths]
+        found = by_prevalence(spec, together[0].sent, answered, sizes, attacker)
+        for update, truth, row in zip(together, truths, found, strict=True):
+            for f, share in enumerate(prevalence(truth)):
+                if not np.isnan(share):
+                    yield {
+                        "site": update.site,
+                        "experience": experience + 1,
+                        "finding": world.scenario.findings[f],
+                        "images": len(truth),
+                        "truth": float(share),
+                        "estimate": float(row[f]),
+                        "guess": float(attacker.guess[f]),
+                    }
+
+
+def summary_of(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the errors and rank correlations of the estimates and of the public prevalence."""
+    truth, estimate, guess = (
+        np.array([each[name] for each in cells]) for name in ("truth", "estimate", "guess")
+    )
+    return {
+        "updates": len({(each["site"], each["experience"]) for each in cells}),
+        "findings": len({each["finding"] for each in cells}),
+        "error": float(np.abs(estimate - truth).mean()),
+        "guess_error": float(np.abs(guess - truth).mean()),
+        "spearman": rank_correlation(estimate, truth),
+        "guess_spearman": rank_correlation(guess, truth),
+        "beyond": rank_correlation(estimate - guess, truth - guess),
+    }
+
+
+def _labels(world: Any, update: Update) -> torch.Tensor:
+    """Return the labels that an update was trained on, NaN where there was none."""
+    lesson = world.scenario.lesson(update.site, update.experience)
+    labels = world.labels[lesson.rows].copy()
+    labels[~lesson.trains] = np.nan
+    return torch.from_numpy(labels)
+
+
+def _public(world: Any, trains: torch.Tensor, seed: int) -> Examples:
+    """Return the evaluation images, shuffled, with the labels of what the experience trains."""
+    scenario, split = world.scenario, world.config.evaluation_split
+    rows = np.unique(np.concatenate([scenario.rows(site, split) for site in scenario.sites]))
+    rows = np.random.default_rng(derive_seed(seed, "public")).permutation(rows)
+    labels = torch.from_numpy(world.labels[rows].copy())
+    labels[:, ~trains] = 0.0 if world.config.unlabelled == "negative" else torch.nan
+    return Examples(torch.from_numpy(world.embeddings.take(rows)), labels)
+
+
+def _learn(app: AppFolder, world: Any, site: str) -> Learn:
+    """Return how sites train: with their noise, drawn anew, where they add any."""
+    from fedretune.privacy.dp import train_private
+    from fedretune.privacy.noise import Seeded
+    from fedretune.training import TrainingSettings, train
+
+    config = world.config
+    settings = TrainingSettings(**config.train.model_dump(), pooling=config.pooling)
+
+    def plain(model: Any, examples: Examples, seed: int) -> None:
+        train(model, examples.images, examples.labels, world.prompts, settings, seed)
+
+    if not config.privacy.at_sites:
+        return plain
+    mechanism = app.module("clients.private").mechanism_of(world, site)
+
+    def private(model: Any, examples: Examples, seed: int) -> None:
+        given = (model, examples.images, examples.labels, world.prompts, settings)
+        train_private(*given, mechanism, Seeded(seed))
+
+    return private
