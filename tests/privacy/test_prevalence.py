@@ -14,14 +14,13 @@ import clients.world
 from fedretune.adaptors import AdaptorSpec, build, to_arrays
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
 from fedretune.privacy.attacks.prevalence import (
-    PENALTIES,
     Attacker,
     by_prevalence,
     prevalence,
     rank_correlation,
-    ridge,
     skewed,
 )
+from fedretune.privacy.attacks.regression import PENALTIES, ridge
 from fedretune.privacy.attacks.target import Examples
 from fedretune.training import TrainingSettings, train
 from tests.worlds import make_world

@@ -26,6 +26,7 @@ from torch import Tensor
 from fedretune.adaptors import from_arrays, to_arrays
 from fedretune.objectives.difference import logits_of
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
+from fedretune.privacy.attacks.regression import Matrix, ridge
 from fedretune.privacy.attacks.target import Examples
 from fedretune.seeds import derive_seed
 
@@ -33,14 +34,11 @@ if TYPE_CHECKING:
     from fedretune.adaptors import Model, Spec
     from fedretune.adaptors.files import Arrays
 
-Matrix = NDArray[np.float64]
 #: Trains a model in place, as a site would, on some examples, from a seed.
 Learn = Callable[["Model", Examples, int], None]
 
 #: How much the log odds of a finding among a shadow's images stray from the public ones.
 STRAY = 1.0
-#: Penalties of the regression, of which the best by leave-one-out is taken.
-PENALTIES = np.logspace(-3, 4, 15)
 
 
 @dataclass(frozen=True)
@@ -129,35 +127,6 @@ def prevalence(labels: Tensor) -> Matrix:
     labelled = (~labels.isnan()).sum(0)
     share: Matrix = ((labels == 1).sum(0) / labelled).double().numpy()
     return share
-
-
-def ridge(told: Matrix, known: Matrix, asked: Matrix) -> Matrix:
-    """Return what a ridge regression from `told` to `known` says of `asked`, column by column.
-
-    The penalty of each column is that of the least leave-one-out error. A column with a NaN is NaN.
-
-    Parameters
-    ----------
-    told : float64 array [n, p]
-    known : float64 array [n, F]
-    asked : float64 array [U, p]
-    """
-    centre, spread = told.mean(0), np.maximum(told.std(0), 1e-12)
-    u, s, vt = np.linalg.svd((told - centre) / spread, full_matrices=False)
-    level = known.mean(0)
-    best, found = np.full(known.shape[1], np.inf), np.full((len(asked), known.shape[1]), np.nan)
-    for penalty in PENALTIES:
-        shrunk = s**2 / (s**2 + penalty)
-        leverage = np.square(u) @ shrunk + 1 / len(told)
-        rest = (known - level - u @ (shrunk[:, None] * (u.T @ (known - level)))) / np.maximum(
-            1 - leverage[:, None], 1e-9
-        )
-        error = np.square(rest).mean(0)
-        weights = vt.T @ ((shrunk / np.maximum(s, 1e-12))[:, None] * (u.T @ (known - level)))
-        better = error < best
-        found[:, better] = (level + (asked - centre) / spread @ weights)[:, better]
-        best = np.where(better, error, best)
-    return found
 
 
 def rank_correlation(found: Matrix, wanted: Matrix) -> float:
