@@ -30,7 +30,7 @@ ALL = "all"
 UNTRAINED = "untrained"
 #: Those that ask what each site sent, which the run must have recorded.
 BY_UPDATE = ("alignment", "span", "inversion")
-ATTACKS = (*MEMBERSHIP, *BY_UPDATE, "canary")
+ATTACKS = (*MEMBERSHIP, *BY_UPDATE, "prevalence", "canary")
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,15 @@ def command(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     attack: Annotated[str, typer.Option(help=f"One of: {', '.join(ATTACKS)}.")] = "loss",
     shadows: Annotated[
-        int, typer.Option(min=4, help="Adaptors that lira and rmia train to compare with.")
+        int, typer.Option(min=4, help="Adaptors that lira, rmia, prevalence train to compare with.")
     ] = 64,
     canaries: Annotated[
         int, typer.Option(min=20, help="Patients that canary makes up, half of them to train on.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Of shadows, canaries and the bootstrap.")] = 1,
+    picture: Annotated[
+        Path | None, typer.Option(help="Of inversion: a PNG of what comes back of one image.")
+    ] = None,
     app: options.AppPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures to stdout.")] = False,
 ) -> None:
@@ -58,16 +61,27 @@ def command(
 
     loss, lira and rmia ask the final adaptor of each training and each test image; AUC 0.5 tells
     nothing of anybody. Shadows are trained as the config says, without its noise. alignment and
-    span ask the same, and inversion for the images' vectors, of what each site sent: of a run with
-    --set record-wire=true. canary trains made-up patients as the run would, for the least epsilon
-    that what it learns of them allows.
+    span ask the same, inversion for the images' vectors, and prevalence how many of a site's images
+    have a finding, of what each site sent: of a run with --set record-wire=true. canary trains
+    made-up patients as the run would, for the least epsilon that what it learns of them allows.
 
     Example: fedretune privacy attack runs/first --attack lira
     """
     one_of("attack on privacy", attack, ATTACKS)
+    if picture:
+        _check_picture(picture, attack)
     world = _world(find_app(app), run)
     if attack == "inversion":
         _recover(run, world, as_json)
+        if picture:
+            from fedretune.cli import privacy_picture
+
+            privacy_picture.draw(run, world, picture)
+        return
+    if attack == "prevalence":
+        from fedretune.cli import privacy_prevalence
+
+        privacy_prevalence.tell(find_app(app), run, world, shadows, seed, as_json)
         return
     if attack == "canary":
         from fedretune.cli.privacy_canary import show
@@ -79,6 +93,16 @@ def command(
         typer.echo(json.dumps({"attack": attack, "groups": [record(*row) for row in rows]}))
     else:
         _show(attack, rows)
+
+
+def _check_picture(picture: Path, attack: str) -> None:
+    """Raise `UserError` for a picture that cannot be drawn, before anything is computed."""
+    if attack != "inversion":
+        raise UserError(f"--picture is of --attack inversion, and the attack is {attack}.")
+    if picture.suffix.lower() != ".png":
+        raise UserError(f"--picture writes a PNG: name a file that ends in .png, not {picture}.")
+    if not picture.absolute().parent.is_dir():
+        raise UserError(f"There is no folder for {picture}: make it, or name another file.")
 
 
 def _world(app: AppFolder, run: Path) -> Any:

@@ -29,7 +29,7 @@ def audited(app: AppFolder, world: Any, canaries: int, seed: int) -> "tuple[Cana
 
     config, mechanism = world.config, None
     epsilon = float("inf")
-    if config.privacy.on:
+    if config.privacy.at_sites:
         mechanism = app.module("clients.private").mechanism_of(world, world.scenario.sites[0])
         steps = mechanism.steps * config.rounds
         epsilon = epsilon_of([Spending(mechanism.noise, mechanism.rate, steps)], DELTA)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedretune.adaptors import load
 from fedretune.cli.console import say
-from fedretune.cli.privacy_updates import Update, updates_of
+from fedretune.cli.privacy_updates import Update, taught, updates_of
 from fedretune.errors import UserError
 from fedretune.privacy.attacks.inversion import invert
 from fedretune.privacy.attacks.reconstruction import (
@@ -61,13 +61,13 @@ class Pictured:
 
 def draw(run: Path, world: Any, file: Path) -> None:
     """Reconstruct the image of the update with the fewest images, draw it, and tell."""
-    update = min(updates_of(run), key=lambda each: len(_taught(world, each)))
+    update = min(updates_of(run, world), key=lambda each: len(taught(world, each)))
     found = pictured(run, world, update)
     try:
         sheet(found.panels).save(file)
     except OSError as error:
         raise UserError(f"Cannot write {file} ({error.strerror}): name another file.") from error
-    images = len(_taught(world, update))
+    images = len(taught(world, update))
     say(
         f"{file}: {update.site}, experience {update.experience + 1}, round {update.round + 1}, "
         f"{images} image{'s' * (images > 1)}. Cosine with the recovered vector: "
@@ -89,8 +89,7 @@ def pictured(run: Path, world: Any, update: Update) -> Pictured:
     gallery = np.union1d(held_out, _rows(world, "train"))
     vector = invert(spec, update.sent, update.answered, world.embeddings.take(held_out))
     direction = torch.from_numpy(vector).float()
-    taught = _taught(world, update)
-    true, nearest = (_nearest(world, rows, direction) for rows in (taught, gallery))
+    true, nearest = (_nearest(world, rows, direction) for rows in (taught(world, update), gallery))
     seen = np.random.default_rng(0).choice(held_out, min(PUBLIC, len(held_out)), replace=False)
     public = torch.stack([_shown(world, row, backbone) for row in seen])
 
@@ -127,13 +126,6 @@ def sheet(panels: tuple[Panel, ...]) -> Image.Image:
         drawn.text((place * SIDE + 8, SIDE + 4), panel.name, 0)
         drawn.text((place * SIDE + 8, SIDE + 18), f"cosine {panel.cosine:.3f}", 0)
     return whole
-
-
-def _taught(world: Any, update: Update) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]] = world.scenario.lesson(
-        update.site, update.experience
-    ).rows
-    return rows
 
 
 def _rows(world: Any, split: str) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -13,7 +13,7 @@ import typer
 from fedretune.adaptors import load
 from fedretune.cli.app_folder import AppFolder
 from fedretune.cli.console import say
-from fedretune.cli.privacy_updates import Update, updates_of
+from fedretune.cli.privacy_updates import SUM, Update, updates_of
 from fedretune.privacy.attacks.prevalence import (
     Attacker,
     Learn,
@@ -52,14 +52,15 @@ def estimates(
     """
     spec, _, _ = load(run / "adaptors.safetensors")
     updates = sorted(
-        (each for each in updates_of(run) if not each.round), key=lambda each: each.experience
+        (each for each in updates_of(run, world) if not each.round),
+        key=lambda each: each.experience,
     )
     for experience, group in groupby(updates, key=lambda each: each.experience):
         together = list(group)
         truths = [_labels(world, each) for each in together]
         trains = ~torch.stack([each.isnan().all(0) for each in truths]).all(0)
         public = _public(world, trains, seed)
-        learn = _learn(app, world, together[0].site)
+        learn = _learn(app, world)
         attacker = Attacker(public, world.prompts, learn, world.config.pooling, shadows, seed)
         answered = [each.answered for each in together]
         sizes = [len(each) for each in truths]
@@ -96,10 +97,13 @@ def summary_of(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _labels(world: Any, update: Update) -> torch.Tensor:
     """Return the labels that an update was trained on, NaN where there was none."""
-    lesson = world.scenario.lesson(update.site, update.experience)
-    labels = world.labels[lesson.rows].copy()
-    labels[~lesson.trains] = np.nan
-    return torch.from_numpy(labels)
+    found = []
+    for site in world.scenario.sites if update.site == SUM else [update.site]:
+        lesson = world.scenario.lesson(site, update.experience)
+        labels = world.labels[lesson.rows].copy()
+        labels[~lesson.trains] = np.nan
+        found.append(torch.from_numpy(labels))
+    return torch.cat(found)
 
 
 def _public(world: Any, trains: torch.Tensor, seed: int) -> Examples:
@@ -112,7 +116,7 @@ def _public(world: Any, trains: torch.Tensor, seed: int) -> Examples:
     return Examples(torch.from_numpy(world.embeddings.take(rows)), labels)
 
 
-def _learn(app: AppFolder, world: Any, site: str) -> Learn:
+def _learn(app: AppFolder, world: Any) -> Learn:
     """Return how sites train: with their noise, drawn anew, where they add any."""
     from fedretune.privacy.dp import train_private
     from fedretune.privacy.noise import Seeded
@@ -126,7 +130,7 @@ def _learn(app: AppFolder, world: Any, site: str) -> Learn:
 
     if not config.privacy.at_sites:
         return plain
-    mechanism = app.module("clients.private").mechanism_of(world, site)
+    mechanism = app.module("clients.private").mechanism_of(world, world.scenario.sites[0])
 
     def private(model: Any, examples: Examples, seed: int) -> None:
         given = (model, examples.images, examples.labels, world.prompts, settings)

@@ -66,7 +66,7 @@ def test_sites_that_differ_much_are_told_apart_far_better_than_by_guessing(attac
     shares = np.random.default_rng(3).uniform(0.02, 0.7, size=(8, F))
     sites = [made(60 + 10 * n, row, 10 + n) for n, row in enumerate(shares)]
     found, truth = estimated(attacker, sites)
-    assert np.abs(found - truth).mean() < 0.4 * np.abs(attacker.guess - truth).mean()
+    assert np.abs(found - truth).mean() < 0.5 * np.abs(attacker.guess - truth).mean()
     assert rank_correlation(found.ravel(), truth.ravel()) > 0.85
     assert ((found >= 0) & (found <= 1)).all()
 

@@ -31,7 +31,9 @@ def test_each_attack_tells_of_all_of_sites_and_of_experiences(
 
 def test_what_cannot_be_attacked_is_refused(synthetic_run, fedretune, refused, tmp_path):
     assert "not a run folder" in refused("privacy", "attack", tmp_path / "nowhere")
-    assert "lira, loss, rmia" in refused("privacy", "attack", tmp_path, "--attack", "luck")
+    assert "lira, loss, prevalence, rmia" in refused(
+        "privacy", "attack", tmp_path, "--attack", "luck"
+    )
     zero_shot, _ = synthetic_run("zero-shot", method="zero-shot")
     assert "no adaptors.safetensors" in refused("privacy", "attack", zero_shot)
 

@@ -10,8 +10,9 @@ what each update did.
 Threat model: a server that knows what it sent and what one site answered, the number of images and
 how sites train (both are in the protocol), and holds labelled images of its own. What an update
 says: how it changes the mean logit of each finding over public images, over those with and over
-those without the finding, and how far it goes. Shadows are trained on one half of the public
-images, and what updates do is looked at on the other: a site's images are not among those either.
+those without the finding, and how far it goes. Shadows are trained on three quarters of the
+public images, and what updates do is looked at on the rest: a site's images are not among those
+either.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,8 @@ Learn = Callable[["Model", Examples, int], None]
 
 #: How much the log odds of a finding among a shadow's images stray from the public ones.
 STRAY = 1.0
+#: One in so many public images is not trained on.
+LOOKED = 4
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,10 @@ class Attacker:
     seed: int = 1
 
     @property
-    def halves(self) -> tuple[Examples, Examples]:
+    def parts(self) -> tuple[Examples, Examples]:
         """The images that shadows are trained on, and those that updates are looked at with."""
-        order = torch.arange(len(self.public))
-        return self.public.take(order % 2 == 0), self.public.take(order % 2 == 1)
+        looked = torch.arange(len(self.public)) % LOOKED == 0
+        return self.public.take(~looked), self.public.take(looked)
 
     @property
     def guess(self) -> Matrix:
@@ -101,7 +104,7 @@ def by_prevalence(
     known, told = [], []
     for number in range(attacker.shadows):
         size = sizes[number % len(sizes)]
-        part = skewed(attacker.halves[0], size, derive_seed(attacker.seed, "skew", number))
+        part = skewed(attacker.parts[0], size, derive_seed(attacker.seed, "skew", number))
         model = from_arrays(spec, sent)
         attacker.learn(model, part, derive_seed(attacker.seed, "shadow", number))
         told.append(_features(sent, to_arrays(model), before, model, size, attacker))
@@ -110,16 +113,18 @@ def by_prevalence(
         _features(sent, each, before, from_arrays(spec, each), size, attacker)
         for each, size in zip(answered, sizes, strict=True)
     ]
-    found = ridge(np.stack(told), np.stack(known), np.stack(asked))
-    return np.clip(found, 0.0, 1.0)
+    # A share's root strays about as much whatever the share is.
+    found = ridge(np.stack(told), np.sqrt(np.stack(known)), np.stack(asked))
+    return np.square(np.clip(found, 0.0, 1.0))
 
 
 def skewed(examples: Examples, size: int, seed: int) -> Examples:
-    """Return so many examples, drawn again and again, with other shares of each finding."""
+    """Return so many examples with other shares of each finding, again and again where few."""
     generator = torch.Generator().manual_seed(seed)
     stray = STRAY * torch.randn(examples.labels.shape[1], generator=generator)
     odds = (examples.labels.nan_to_num(nan=0.0) @ stray).softmax(0)
-    return examples.take(torch.multinomial(odds, size, replacement=True, generator=generator))
+    again = size > len(examples) // 2  # else all that could be drawn would be, and none strays
+    return examples.take(torch.multinomial(odds, size, again, generator=generator))
 
 
 def prevalence(labels: Tensor) -> Matrix:
@@ -141,7 +146,7 @@ def rank_correlation(found: Matrix, wanted: Matrix) -> float:
 @torch.no_grad()
 def _looks(model: "Model", attacker: Attacker) -> Matrix:
     """Return the mean logits ``[3, F]`` over public images: all, with the finding, and without."""
-    shown = attacker.halves[1]
+    shown = attacker.parts[1]
     logits = logits_of(model, shown.images, attacker.prompts, attacker.pooling)
     kinds = torch.stack([torch.ones_like(logits), shown.labels == 1, shown.labels == 0])
     found: Matrix = ((kinds * logits).sum(1) / kinds.sum(1).clamp_min(1)).double().numpy()
