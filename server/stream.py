@@ -177,7 +177,9 @@ class Stream:
         if self._hides:
             return self._hiding.fold(step, models[GLOBAL], state_of(models), make)
         fold: Fold = make(state_of(models))
-        return ProductFold(setup, models[GLOBAL], fold) if config.averages_products else fold
+        if not config.averages_products:
+            return fold
+        return ProductFold(setup, models[GLOBAL], fold, sort=bool(config.adaptor.ranks))
 
     def _trained(
         self, step: Step, models: Models, asked: Sequence[str]

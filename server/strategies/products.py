@@ -24,6 +24,8 @@ Matrix = NDArray[np.float64]
 RESIDUAL = "residual"
 #: Of the largest singular value: below it is rounding.
 ROUNDING = 1e-7
+#: Above it, factors are not turned: what is small in A would be large in B.
+CONDITION = 100.0
 
 
 class ProductFold:
@@ -39,11 +41,15 @@ class ProductFold:
     current : mapping of name to array
     others : Fold
         Gets every reply too.
+    sort : bool (default: False)
+        Whether the largest singular values must come first, for sites of smaller ranks take the
+        first rows and columns alone; else A stays as near to the sites' mean as it can.
     """
 
-    def __init__(self, setup: Setup, current: Arrays, others: Fold) -> None:
+    def __init__(self, setup: Setup, current: Arrays, others: Fold, *, sort: bool = False) -> None:
         assert isinstance(setup.spec, TunedSpec)
         self._spec, self._current, self._others = setup.spec, current, others
+        self._sort = sort or bool(setup.spec.kept)
         self._sums: dict[tuple[str, int], Matrix] = {}
         self._squares: dict[str, float] = {}
         self._examples, self._sites = 0.0, 0
@@ -76,6 +82,8 @@ class ProductFold:
             norm = (self._squares[name] / self._examples / len(found[f"{name}.A"])) ** 0.5
             product = self._sums[name, start] / self._examples
             a, b, values = refactored(product, rows, norm)
+            if not self._sort:
+                a, b = aligned(a, b, rows)
             self._put(found, name, part, a, b)
             lost, total = lost + float(values[width:].sum()), total + float(values.sum())
         share = np.array([lost / total if total else 0.0])
@@ -138,3 +146,16 @@ def refactored(product: Matrix, rows: Matrix, norm: float) -> tuple[Matrix, Matr
     b = np.zeros((len(product), rank))
     b[:, :known] = u[:, :known] * turn.T * values[:known] / norm
     return norm * np.concatenate([space, others]), b, np.square(values)
+
+
+def aligned(a: Matrix, b: Matrix, rows: Matrix) -> tuple[Matrix, Matrix]:
+    """Return factors of the same product whose A is `rows`, as far as A's row space goes.
+
+    So sites go on from nearly the A that they have trained, and where all of theirs is the same,
+    from that, and from the mean of B. Where `rows` leave out a direction of that space there is no
+    such A, and the factors stay as they are.
+    """
+    turn = rows @ a.T / np.square(a).sum(1)  # rows = turn a, but for what lies beside the space
+    if np.linalg.cond(turn) > CONDITION:
+        return a, b
+    return turn @ a, np.linalg.solve(turn.T, b.T).T

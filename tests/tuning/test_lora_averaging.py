@@ -13,7 +13,7 @@ from fedretune.tuning import Layout, held, tuned_spec, use
 from fedretune.tuning.layout import Part
 from server.strategies.fedavg import fedavg
 from server.strategies.fold import Setup, Update
-from server.strategies.products import RESIDUAL, ProductFold, pairs, refactored
+from server.strategies.products import RESIDUAL, ProductFold, aligned, pairs, refactored
 
 OUT, IN = 6, 9
 LAYOUT = Layout("0" * 64, IN, 1, 2, IN, parts={"q": Part("w", 0, OUT, IN)})
@@ -144,6 +144,29 @@ def test_where_nothing_was_learnt_b_is_zero_and_a_can_learn() -> None:
     a, b, _ = refactored(np.zeros((OUT, IN)), np.random.default_rng(0).normal(size=(3, IN)), 0.5)
     assert not b.any()
     np.testing.assert_allclose(a @ a.T, 0.25 * np.eye(3), atol=1e-12)
+
+
+@given(weights, st.integers(1, 3), st.integers(0, 99))
+def test_of_the_same_a_that_a_stays_and_b_is_the_mean(weights, rank, seed) -> None:
+    spec = spec_of(rank)
+    start = to_arrays(build(spec, seed))
+    replies = [drawn(spec, seed + 1 + i, start) for i in range(len(weights))]
+    found, _ = averaged(spec, start, replies, weights)
+    plain, _ = averaged(spec, start, replies, weights, exact=False)
+    for factor in "AB":
+        name = f"blocks.0.q.{factor}"
+        np.testing.assert_allclose(found[name], plain[name], atol=1e-4)
+
+
+def test_factors_are_turned_to_the_same_product_unless_that_would_blow_them_up() -> None:
+    rng = np.random.default_rng(0)
+    a, b, _ = refactored(rng.normal(size=(OUT, IN)), rng.normal(size=(3, IN)), 0.5)
+    near = a + 0.1 * rng.normal(size=a.shape)
+    turned = aligned(a, b, near)
+    np.testing.assert_allclose(turned[1] @ turned[0], b @ a, atol=1e-10)
+    assert np.abs(turned[0] - near).max() < 0.5
+    beside = np.stack([a[0], a[1], np.linalg.svd(a)[2][-1]])  # nothing of a's third direction
+    assert all(map(np.array_equal, aligned(a, b, beside), (a, b)))
 
 
 def test_another_stage_stays_what_it_is_to_the_bit() -> None:
