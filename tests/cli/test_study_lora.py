@@ -82,6 +82,9 @@ def test_a_study_leaves_a_table_and_a_folder_for_each_cell(made):
         assert summary["auroc"] == pytest.approx(auroc)
         assert summary["images"] == {"train": 28, "val": 4, "test": 8}
         assert set(summary["undefined_findings"]) >= {"Nodule", "Fibrosis"}
+        told = pd.read_csv(folder / "runs" / name / "epochs.csv")
+        assert told["epoch"].tolist() == [1]
+        assert told["loss"].tolist() == pytest.approx(summary["losses"], abs=1e-5)
     text = (folder / "table.md").read_text()
     assert "13 of 18" in text
     assert "| mrm | nih14 | 100% | 28 |" in text

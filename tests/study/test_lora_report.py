@@ -3,6 +3,7 @@
 import pytest
 
 from fedretune.errors import UserError
+from fedretune.study.lora.cell import _tell
 from fedretune.study.lora.federated import base_of, settings_of
 from fedretune.study.lora.plan import LoraCell, Wanted, config_of, differences
 from fedretune.study.lora.recipes import recipe_of
@@ -105,3 +106,10 @@ def test_a_simulation_keeps_the_rank_of_the_recipe_and_full_tuning_says_that_it_
     assert {each["rounds"] for each in kept.values()} == {3}
     with pytest.raises(UserError, match="A study sets 'seed' itself"):
         base_of({"seed": 2}, quick=False)
+
+
+def test_epochs_that_are_done_again_after_a_stop_give_way(tmp_path) -> None:
+    for epoch in (1, 2, 3, 2, 3):
+        _tell(tmp_path / "epochs.csv", epoch, 0.5, float("nan"))
+    lines = (tmp_path / "epochs.csv").read_text().splitlines()
+    assert lines == ["epoch,loss,val_auroc", "1,0.5,nan", "2,0.5,nan", "3,0.5,nan"]

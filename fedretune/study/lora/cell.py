@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fedretune.adaptors import TunedSpec
     from fedretune.study.lora.fit import Fitted, Task
 
-_STATE = "state.pt"
+_STATE, _EPOCHS = "state.pt", "epochs.csv"
 _IMAGE = 224
 
 
@@ -84,7 +85,8 @@ def _run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     )
     model: Any = build(spec, derive_seed(config["seed"], "start")).to(device)
     task = task_of(config, manifest, spec, recipe, device)
-    fitted = fit(model, task, recipe, config["seed"], folder / _STATE)
+    told = partial(_tell, folder / _EPOCHS)
+    fitted = fit(model, task, recipe, config["seed"], folder / _STATE, told)
     parameters = sum(each.numel() for each in model.parameters())
     return {
         **_figures(fitted, manifest, task),
@@ -93,6 +95,13 @@ def _run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "peak_bytes": peak.read(),
         "wall_seconds": round(time.monotonic() - began, 3),
     }
+
+
+def _tell(path: Path, epoch: int, loss: float, auroc: float) -> None:
+    """Write an epoch's line; those of epochs that are done again, after a stop, give way."""
+    lines = path.read_text().splitlines()[1:epoch] if path.is_file() else []
+    lines = ["epoch,loss,val_auroc", *lines, f"{epoch},{loss:.6g},{auroc:.6g}"]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def task_of(
