@@ -269,6 +269,16 @@ def test_the_round_that_would_spend_too_much_is_declined_and_the_other_hospital_
     assert summary["status"] == "complete"
 
 
+def test_a_hospital_with_an_epsilon_declines_a_run_in_which_only_the_server_promises_privacy(
+    hospitals, out
+):
+    hospitals.change("north", "policy.toml", epsilon=50.0)
+    folder, summary = hospitals.run(out, **{**PRIVATE, "privacy__mechanism": "site"})
+    assert summary["privacy_unit"] == "site"
+    assert (told := statuses(folder))
+    assert all("no differential privacy at the site" in reason for *_, reason in told)
+
+
 def test_a_hospital_takes_no_noise_that_a_server_could_guess(hospitals, out):
     with pytest.raises(UserError, match="Only 0 of 2 sites"):
         hospitals.run(out, **PRIVATE, privacy__noise_source="seeded")
