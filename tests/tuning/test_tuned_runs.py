@@ -213,17 +213,3 @@ def test_stages_learn_one_after_another(backbones, tiny, tmp_path) -> None:
     assert (spec.stages, b.shape[1]) == (2, 2 * spec.rank)
     assert b[:, : spec.rank].any()
     assert b[:, spec.rank :].any()
-
-
-def test_with_a_frozen_a_secure_sum_is_enough_and_gives_what_a_plain_one_does(
-    synthetic_run,
-) -> None:
-    keys = {**LORA, "adaptor.averaging": "freeze-A", "method": "lora", "sites": 3}
-    keys["train.lr"] = 0.01
-    plain, secure = (
-        load(synthetic_run(name, secure_aggregation=on, **keys)[0] / "adaptors.safetensors")[1]
-        for name, on in (("plain", False), ("secure", True))
-    )
-    assert any(each.any() for name, each in plain.items() if name.endswith(".B"))
-    for name, each in plain.items():
-        np.testing.assert_allclose(secure[name], each, atol=1e-4)
