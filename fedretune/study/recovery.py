@@ -50,7 +50,7 @@ class Way:
         if self.training in PLAIN:
             train(model, part.images, part.labels, prompts, settings, seed)
             return
-        noise = 1e-6
+        noise = 1e-12  # there must be some, and this is beyond rounding
         if self.training != "clipped":
             noise = noise_for(float(self.training.partition("-")[2]), DELTA, 1.0, self.steps)
         mechanism = Mechanism(noise, CLIP, 1.0, self.steps)
