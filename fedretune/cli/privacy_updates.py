@@ -18,6 +18,7 @@ from fedretune.privacy.attacks.retrieval import cosines_to_truth, mean_baseline,
 from fedretune.privacy.attacks.span import by_span
 from fedretune.privacy.attacks.target import Examples
 from fedretune.privacy.recorded import RecordedMessage, recorded
+from fedretune.seeds import derive_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from fedretune.privacy.measures import Scores
 
 
+#: Images that are asked about, of those trained on in an update and of those not: each asks for a
+#: gradient of its own.
+MOST = 100
 #: In the place of a site, where the server sees no more than their sum.
 SUM = "sum of all"
 
@@ -180,12 +184,19 @@ def _separated(
     for each in updates_of(run, world):
         if each.round:
             continue
-        inside = taught(world, each)
         sites = scenario.sites if each.site == SUM else [each.site]
-        outside = [scenario.shard(site, each.experience, split) for site in sites]
-        scores = scored(each, np.concatenate([inside, *outside]))
+        tested = [scenario.shard(site, each.experience, split) for site in sites]
+        seed = derive_seed(world.config.seed, "asked", each.site, each.experience)
+        inside = _some(taught(world, each), seed)
+        scores = scored(each, np.concatenate([inside, _some(np.concatenate(tested), seed)]))
         halves = scores[: len(inside)], scores[len(inside) :]
         found.append((each.site, each.experience + 1, *halves))
+    return found
+
+
+def _some(rows: "NDArray[np.int64]", seed: int) -> "NDArray[np.int64]":
+    """Return `MOST` of the rows, drawn by the seed, or all."""
+    found: NDArray[np.int64] = np.random.default_rng(seed).permutation(rows)[:MOST]
     return found
 
 
