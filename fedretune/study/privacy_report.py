@@ -25,6 +25,10 @@ how often the nearest of all images is one of the batch. **By span**: the share 
 as many images as it has, those that lie most in the span of the update; **chance**: by luck."""
 
 
+#: An epsilon above it is no promise.
+NOTHING = 1000
+
+
 @dataclass
 class PrivacyReport:
     """What is told of the study's runs as they end.
@@ -86,7 +90,7 @@ def membership(frame: pd.DataFrame) -> pd.DataFrame:
             "TPR at 1%": [_figure(row["tpr_at_1_percent"]) for row in rows],
             "TPR at .1%": [_figure(row["tpr_at_0.1_percent"]) for row in rows],
             "advantage": [_figure(row["advantage"]) for row in rows],
-            "epsilon": [_figure(row["epsilon"], 2) for row in rows],
+            "epsilon": [_epsilon(row["epsilon"]) for row in rows],
             "at least": [_figure(row["bound"], 2) for row in rows],
             "final AUROC": [_figure(row["final_auroc"]) for row in rows],
         }
@@ -106,6 +110,11 @@ def recovered(frame: pd.DataFrame) -> pd.DataFrame:
     for column, heading in names.items():
         found[heading] = [_figure(value) for value in frame[column]]
     return found
+
+
+def _epsilon(value: Any) -> str:
+    """Return an epsilon; one beyond `NOTHING` promises nothing."""
+    return f"> {NOTHING}" if value is not None and value > NOTHING else _figure(value, 2)
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
