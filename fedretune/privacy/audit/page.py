@@ -47,10 +47,8 @@ def _missed(verdict: Verdict) -> list[str]:
 
 
 def _left(verdict: Verdict) -> Section:
-    columns = [
-        Column(name)
-        for name in ("message", "record", "name", "shape", "type", "in how many messages")
-    ]
+    columns = [Column(name) for name in ("message", "record", "name", "shape", "type")]
+    columns.append(Column("in how many messages", ","))
     rows = [
         (each.kind, each.record, each.name, _shape(each.shape), each.dtype, each.times)
         for each in verdict.left
@@ -60,7 +58,8 @@ def _left(verdict: Verdict) -> Section:
 
 
 def _sites(verdict: Verdict) -> Section:
-    columns = [Column(name) for name in ("site", "experience", "round", "messages", "bytes")]
+    columns = [Column(name) for name in ("site", "experience", "round")]
+    columns += [Column(name, ",") for name in ("messages", "bytes")]
     rows = [
         (each.site, _from_one(each.experience), _from_one(each.round), each.messages, each.bytes)
         for each in verdict.sites
