@@ -71,7 +71,8 @@ class Sums:
             lambda got: self.enough(got, len(sites), step),
             config.privacy.at_sites,
         )
-        update, told = self._sum(wanted, lambda total: code.decode(total, sent))
+        most = len(sites) * config.secure_examples
+        update, told = self._sum(wanted, lambda total: code.decode(total, sent, most))
         for site, said in told.items():
             note_privacy(self.federation.folder, config, site, step, said)
         return update, list(told)

@@ -75,7 +75,8 @@ def test_a_sum_of_updates_never_wraps(drawn: list, code: UpdateCode) -> None:
     for vector in vectors:
         total += ring.unpack(ring.pack(elements_of(vector)))
     assert ring.signed(total).tolist() == exact
-    code.decode(ring.signed(total), start)  # which no honest sum is too much for
+    most = sum(each[1] for each in drawn)
+    code.decode(ring.signed(total), start, most)  # which no honest sum is too much for
 
 
 @settings(deadline=None)
@@ -91,8 +92,8 @@ def test_a_decoded_sum_is_the_weighted_mean_of_what_was_cut(drawn: list, code: U
         mean.add(near, examples, positives if code.findings else None)
         losses += min(loss, 100.0) * examples
     total = sum(code.encode(start, *each) for each in drawn)
-    found = code.decode(total, start)
     examples = sum(each[1] for each in drawn)
+    found = code.decode(total, start, examples)
     assert found.examples == examples
     assert found.loss == pytest.approx(losses / examples, abs=1e-4)
     for name, array in mean.mean().items():
@@ -104,17 +105,18 @@ def test_a_decoded_sum_is_the_weighted_mean_of_what_was_cut(drawn: list, code: U
 def test_cut_numbers_are_counted() -> None:
     start = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     wide = {**start, "bias": np.array([0.4, -0.6, 7, 0.5], np.float32)}
-    assert CODE.decode(CODE.encode(start, wide, 3, 0.1), start).clipped == 2
+    assert CODE.decode(CODE.encode(start, wide, 3, 0.1), start, 3).clipped == 2
 
 
 def test_a_sum_that_no_sites_have_is_refused() -> None:
     start = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     good = ROWS.encode(start, start, 5, 0.1, np.array([1, 2, 5]))
-    for place, value in ((0, 5 * ROWS.most + 1), (-2, 0), (-2, -3), (-3, -1), (-4, 6), (-6, -1)):
+    places = ((0, 5 * ROWS.most + 1), (-2, 0), (-2, -3), (-3, -1), (-4, 6), (-6, -1), (-2, 21))
+    for place, value in places:
         wrong = good.copy()
         wrong[place] = value
         with pytest.raises(ValueError, match="sum"):
-            ROWS.decode(wrong, start)
+            ROWS.decode(wrong, start, 20)
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 2**32 - 1)), min_size=1, max_size=5))

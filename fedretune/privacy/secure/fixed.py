@@ -112,8 +112,15 @@ class UpdateCode:
         parts.append(np.array([told * examples, examples, clipped], np.int64))
         return np.concatenate([part.ravel() for part in parts])
 
-    def decode(self, total: Numbers, start: Mapping[str, Array]) -> UpdateSum:
+    def decode(self, total: Numbers, start: Mapping[str, Array], most: int) -> UpdateSum:
         """Return what a sum of vectors says of an adaptor that was `start`.
+
+        Parameters
+        ----------
+        total : int64 array [numbers]
+        start : mapping of name to array
+        most : int
+            Examples that all sites together may have: with more, any noise would be a sum.
 
         Raises
         ------
@@ -121,7 +128,7 @@ class UpdateCode:
             No vectors of sites that keep to the code have this sum.
         """
         loss, examples, clipped = (int(each) for each in total[-3:])
-        self._check(total, examples, loss)
+        self._check(total, examples, loss, most)
         sizes = [_size(self.shapes[name]) for name in (*self.shapes, *self._rows)]
         pieces = np.split(total[:-3], np.cumsum([*sizes, self.findings])[:-1])
         sums = dict(zip(self.shapes, pieces, strict=False))
@@ -149,9 +156,9 @@ class UpdateCode:
             changes[name] = np.rint(kept * 2**FRACTION).astype(np.int64)
         return changes, clipped
 
-    def _check(self, total: Numbers, examples: int, loss: int) -> None:
-        if examples <= 0:
-            raise ValueError(f"a sum of {examples} examples")
+    def _check(self, total: Numbers, examples: int, loss: int, most: int) -> None:
+        if not 0 < examples <= most:
+            raise ValueError(f"a sum of {examples} examples, and there are at most {most}")
         if np.abs(total[:-2]).max() > examples * self.most or loss < 0:
             raise ValueError("a sum that no updates within secure-clip have")
         positives = total[len(total) - 3 - self.findings : -3]
