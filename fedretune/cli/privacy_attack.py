@@ -14,6 +14,7 @@ from fedretune.cli.console import console, say
 from fedretune.cli.privacy_world import run_folder, world_of
 from fedretune.errors import UserError, one_of
 from fedretune.privacy.attacks import MEMBERSHIP
+from fedretune.seeds import derive_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +48,10 @@ def command(
     shadows: Annotated[
         int, typer.Option(min=4, help="Adaptors that lira, rmia, prevalence train to compare with.")
     ] = 64,
+    candidates: Annotated[
+        int,
+        typer.Option(min=0, help="Images a side that loss, lira and rmia ask about; 0: all."),
+    ] = 0,
     canaries: Annotated[
         int, typer.Option(min=20, help="Patients that canary makes up, half of them to train on.")
     ] = 1000,
@@ -88,7 +93,7 @@ def command(
 
         show(find_app(app), world, canaries, seed, as_json)
         return
-    rows = separations(attack, run, world, shadows, seed)
+    rows = separations(attack, run, world, shadows, seed, candidates)
     if as_json:
         typer.echo(json.dumps({"attack": attack, "groups": [record(*row) for row in rows]}))
     else:
@@ -116,12 +121,16 @@ def _world(app: AppFolder, run: Path) -> Any:
 
 
 def separations(
-    attack: str, run: Path, world: Any, shadows: int, seed: int
+    attack: str, run: Path, world: Any, shadows: int, seed: int, candidates: int = 0
 ) -> "list[tuple[Group, Separation]]":
-    """Return what an attack on membership finds: of everybody, then of parts."""
+    """Return what an attack on membership finds: of everybody, then of parts.
+
+    Shadows are trained on half of the candidates, so that fewer of these are asked sooner, and told
+    less well: fewer images are learnt more by heart than the run's were.
+    """
     if attack in BY_UPDATE:
         return _measured(_by_update(attack, run, world), seed)
-    return _measured(_by_model(attack, _target(run, world, shadows, seed)), seed)
+    return _measured(_by_model(attack, _target(run, world, shadows, seed, candidates)), seed)
 
 
 def _by_model(attack: str, given: "tuple[Target, list[Group]]") -> "list[Scored]":
@@ -190,7 +199,9 @@ def _recover(run: Path, world: Any, as_json: bool) -> None:
     )
 
 
-def _target(run: Path, world: Any, shadows: int, seed: int) -> "tuple[Target, list[Group]]":
+def _target(
+    run: Path, world: Any, shadows: int, seed: int, candidates: int
+) -> "tuple[Target, list[Group]]":
     """Return the run's final adaptor with its candidates, and where each candidate is from."""
     import numpy as np
     import torch
@@ -204,7 +215,7 @@ def _target(run: Path, world: Any, shadows: int, seed: int) -> "tuple[Target, li
     groups: list[Group] = []
     everybody = np.zeros(0, dtype=np.int64)
     for split in ("train", config.evaluation_split):
-        rows = _rows(world.scenario, split)
+        rows = _some(_rows(world.scenario, split), candidates, seed)
         groups += [group for _, group in rows]
         positions = np.array([row for row, _ in rows], dtype=np.int64)
         everybody = np.concatenate([everybody, positions])
@@ -232,6 +243,14 @@ def _rows(scenario: Any, split: str) -> list[tuple[int, Group]]:
         for row in rows:
             found[int(row)] = Group(site, str(int(scenario.experience[row]) + 1))
     return list(found.items())
+
+
+def _some(rows: list[tuple[int, Group]], count: int, seed: int) -> list[tuple[int, Group]]:
+    """Return so many of the rows, drawn by the seed; all for 0."""
+    import numpy as np
+
+    order = np.random.default_rng(derive_seed(seed, "candidates")).permutation(len(rows))
+    return [rows[place] for place in order[:count]] if count else rows
 
 
 def _groups(groups: list[Group]) -> "list[tuple[Group, np.ndarray]]":

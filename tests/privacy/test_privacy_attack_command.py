@@ -28,6 +28,9 @@ def test_each_attack_tells_of_all_of_sites_and_of_experiences(
     assert shown.code == 0
     assert "experience 2" in shown.err
     assert "n too small" in shown.err
+    few = fedretune("privacy", "attack", folder, "--candidates", "9", "--json")
+    everybody = json.loads(few.out)["groups"][0]
+    assert (everybody["members"], everybody["others"]) == (9, 9)
 
 
 def test_what_cannot_be_attacked_is_refused(synthetic_run, fedretune, refused, tmp_path):
