@@ -13,8 +13,7 @@ from fedretune.cli import options, runs
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
 from fedretune.cli.stopping import stoppable
-from fedretune.cli.study_runs import report_failures, run_all
-from fedretune.errors import UserError
+from fedretune.cli.study_runs import report_failures, resolved, run_all
 from fedretune.study import attacks as plan
 from fedretune.study.attacks import AttackCell
 from fedretune.study.plan import names_in, seeds_in
@@ -92,21 +91,10 @@ def _prepare(
     app: AppFolder, cells: Sequence[AttackCell], base: dict[str, Any], out: Path
 ) -> tuple[Configs, tuple[str, ...]]:
     """Make the data; return every cell's resolved config, and the sites' names in their order."""
-    for key in CELL_KEYS:
-        if key in base:
-            raise UserError(f"A study sets '{key}' itself: use its options, not --set {key}.")
+    configs = resolved(app, cells, base, out, CELL_KEYS)
     config_of = app.module("scenarios").RunConfig.from_flat
-    flat = config_of({**base, "out": str(out)}).to_flat()
-    if flat["manifest"] != "phantoms":
-        flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
-    # Runs are side by side already.
-    shared = {"manifest": flat["manifest"], "out": str(out), "workers": 1}
-    shared["sites"] = runs.make_data(app, flat)
-    configs = {
-        cell: config_of({**base, **shared, **cell.settings(), "name": cell.name}).to_flat()
-        for cell in cells
-    }
-    world = app.module("clients.world").make_world(config_of({**flat, **shared}), 0)
+    honest = {**next(iter(configs.values())), "attack": "", "attackers": 0}
+    world = app.module("clients.world").make_world(config_of(honest), 0)
     return configs, tuple(world.scenario.sites)
 
 

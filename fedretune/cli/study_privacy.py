@@ -17,7 +17,7 @@ from fedretune.cli.console import console, say
 from fedretune.cli.privacy_canary import audited
 from fedretune.cli.privacy_world import world_of
 from fedretune.cli.stopping import stoppable
-from fedretune.cli.study_runs import report_failures, run_all
+from fedretune.cli.study_runs import report_failures, resolved, run_all
 from fedretune.errors import UserError
 from fedretune.study import privacy as plan
 from fedretune.study.plan import names_in, seeds_in
@@ -74,7 +74,7 @@ def command(
     cells = plan.make_plan(chosen, seeds_in(seeds))
     base = {**(plan.QUICK if quick else {}), **given}
     with stoppable(lambda: "What is drawn and encoded is kept: the same command goes on."):
-        configs = _prepare(folder, cells, base, out / "runs")
+        configs = resolved(folder, cells, base, out / "runs", CELL_KEYS)
     report = PrivacyReport(out, [cell.name for cell in configs])
     how = (shadows or (QUICK_SHADOWS if quick else SHADOWS), QUICK_CANARIES if quick else CANARIES)
     failed = run_all(folder, configs, report, jobs, partial(_take, folder, report, how))
@@ -88,25 +88,6 @@ def command(
         rows = report.frame().to_dict("records") if report.rows else []
         typer.echo(json.dumps({"folder": str(out), "rows": rows, "recovery": report.recovery}))
     report_failures(failed, len(report.order))
-
-
-def _prepare(
-    app: AppFolder, cells: list[PrivacyCell], base: dict[str, Any], out: Path
-) -> dict[PrivacyCell, dict[str, Any]]:
-    """Make the data; return every cell's resolved config."""
-    for key in CELL_KEYS:
-        if key in base:
-            raise UserError(f"A study sets '{key}' itself: use its options, not --set {key}.")
-    config_of = app.module("scenarios").RunConfig.from_flat
-    flat = config_of({**base, "out": str(out)}).to_flat()
-    if flat["manifest"] != "phantoms":
-        flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
-    shared = {"manifest": flat["manifest"], "out": str(out), "workers": 1}
-    shared["sites"] = runs.make_data(app, flat)
-    return {
-        cell: config_of({**base, **shared, **cell.settings(), "name": cell.name}).to_flat()
-        for cell in cells
-    }
 
 
 def _take(app: AppFolder, report: "PrivacyReport", how: tuple[int, int], cell: PrivacyCell) -> str:

@@ -1,6 +1,6 @@
 """The runs of a study, of whatever kind: what is not done, on all cores, told as it ends."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,12 @@ class NamedRun(Protocol):
     def label(self) -> str: ...
 
 
+class SettledRun(NamedRun, Protocol):
+    """One run, and the keys of the config that make it that."""
+
+    def settings(self) -> dict[str, Any]: ...
+
+
 class Tables(Protocol):
     """What a study makes of its runs, in its folder."""
 
@@ -37,6 +43,7 @@ class Tables(Protocol):
 
 
 Cell = TypeVar("Cell", bound=NamedRun)
+Settled = TypeVar("Settled", bound=SettledRun)
 Configs = Mapping[Cell, dict[str, Any]]
 
 
@@ -57,6 +64,47 @@ class Doing:
     engine: Callable[[dict[str, Any]], None]
     warm_up: Callable[[], object]
     differences_from: Callable[[Path, Mapping[str, Any]], str]
+
+
+def resolved(
+    app: AppFolder,
+    cells: Sequence[Settled],
+    base: Mapping[str, Any],
+    out: Path,
+    own: Collection[str],
+) -> dict[Settled, dict[str, Any]]:
+    """Make the data that all cells share; return every cell's resolved config.
+
+    Parameters
+    ----------
+    app : AppFolder
+    cells : sequence of SettledRun
+    base : mapping
+        The keys that were given.
+    out : Path
+        Of the run folders.
+    own : collection of str
+        The keys that the study sets itself.
+
+    Raises
+    ------
+    UserError
+        One of these was given; or whatever is wrong with the data or the config.
+    """
+    for key in own:
+        if key in base:
+            raise UserError(f"A study sets '{key}' itself: use its options, not --set {key}.")
+    config_of = app.module("scenarios").RunConfig.from_flat
+    flat = config_of({**base, "out": str(out)}).to_flat()
+    if flat["manifest"] != "phantoms":
+        flat["manifest"] = str(Path(flat["manifest"]).expanduser().absolute())
+    # Runs are side by side already.
+    shared = {"manifest": flat["manifest"], "out": str(out), "workers": 1}
+    shared["sites"] = runs.make_data(app, flat)
+    return {
+        cell: config_of({**base, **shared, **cell.settings(), "name": cell.name}).to_flat()
+        for cell in cells
+    }
 
 
 def run_all(
