@@ -133,7 +133,7 @@ def test_the_command_line_starts_without_torch(options: Options) -> None:
     assert case.a.measure().value > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_start_opens_the_world(options: Options) -> None:
     result = measure("second-start", second_start.row(options), 1)
     assert result.b is not None

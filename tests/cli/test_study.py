@@ -91,6 +91,7 @@ def test_a_run_of_a_study_is_the_run_that_simulate_makes(made, fedretune, out, t
     assert adaptors(out / name) == adaptors(made[0] / "runs" / name)
 
 
+@pytest.mark.long
 def test_what_is_done_is_not_done_again_and_more_can_follow(study, fedretune, options):
     before = {path: path.stat().st_mtime_ns for path in (study / "runs").rglob("*.*")}
     result = fedretune(*options(methods="joint,retune,zero-shot"))

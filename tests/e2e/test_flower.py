@@ -108,6 +108,7 @@ def app_folder(tmp_path):
     return folder
 
 
+@pytest.mark.long
 def test_a_bare_flwr_run_works_and_asks_nothing_of_the_internet(
     start, tiny, tmp_path, app_folder, free_port
 ):

@@ -15,6 +15,7 @@ def adaptors(folder):
     return (folder / "adaptors.safetensors").read_bytes()
 
 
+@pytest.mark.long
 def test_a_simulation_killed_outright_resumes_to_the_same_bytes(start, tiny, tmp_path):
     options = tiny.options(tmp_path, rounds=12)
     killed = start("fedretune", "simulate", *options)
