@@ -7,13 +7,13 @@ import typer
 
 from fedretune.cli.app_folder import AppFolder
 from fedretune.cli.console import say
+from fedretune.cli.privacy_world import learn, mechanism_of
 from fedretune.seeds import derive_seed
 
 if TYPE_CHECKING:
     from fedretune.adaptors import Model
     from fedretune.privacy.attacks.canary import CanaryAudit
     from fedretune.privacy.attacks.target import Examples
-    from fedretune.privacy.dp import Mechanism
 
 #: At which epsilon is bounded: the run's own, larger delta would excuse nearly any guess.
 DELTA = 1e-5
@@ -27,39 +27,21 @@ def audited(app: AppFolder, world: Any, canaries: int, seed: int) -> "tuple[Cana
     from fedretune.privacy.accounting import Spending, epsilon_of
     from fedretune.privacy.attacks.canary import audit, planted
 
-    config, mechanism = world.config, None
+    config, mechanism = world.config, mechanism_of(app, world)
     epsilon = float("inf")
-    if config.privacy.at_sites:
-        mechanism = app.module("clients.private").mechanism_of(world, world.scenario.sites[0])
+    if mechanism is not None:
         steps = mechanism.steps * config.rounds
         epsilon = epsilon_of([Spending(mechanism.noise, mechanism.rate, steps)], DELTA)
 
-    def learn(model: "Model", examples: "Examples", round_: int) -> None:
-        _learn(world, mechanism, model, examples, derive_seed(seed, "canary round", round_))
+    def in_round(model: "Model", examples: "Examples", round_: int) -> None:
+        learn(world, mechanism, model, examples, derive_seed(seed, "canary round", round_))
 
     # A prior far below 1/2 leaves negatives nearly without a gradient.
     given = planted(
         canaries, world.adaptor.dim, len(world.prompts.findings), config.privacy.prior < 0.5, seed
     )
     how = (world.prompts, config.pooling, given, config.rounds, DELTA, seed)
-    return audit(world.adaptor, learn, *how), epsilon
-
-
-def _learn(
-    world: Any, mechanism: "Mechanism | None", model: "Model", examples: "Examples", seed: int
-) -> None:
-    """Train as a site of the run would in a round."""
-    from fedretune.privacy.dp import train_private
-    from fedretune.privacy.noise import Seeded
-    from fedretune.training import TrainingSettings, train
-
-    config = world.config
-    settings = TrainingSettings(**config.train.model_dump(), pooling=config.pooling)
-    given = (model, examples.images, examples.labels, world.prompts, settings)
-    if mechanism is None:
-        train(*given, seed)
-    else:
-        train_private(*given, mechanism, Seeded(seed))
+    return audit(world.adaptor, in_round, *how), epsilon
 
 
 def show(app: AppFolder, world: Any, canaries: int, seed: int, as_json: bool) -> None:

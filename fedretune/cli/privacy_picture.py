@@ -12,6 +12,7 @@ from torch import Tensor
 from fedretune.adaptors import load
 from fedretune.cli.console import say
 from fedretune.cli.privacy_updates import Update, taught, updates_of
+from fedretune.cli.privacy_world import rows_of
 from fedretune.errors import UserError
 from fedretune.privacy.attacks.inversion import invert
 from fedretune.privacy.attacks.reconstruction import (
@@ -85,8 +86,8 @@ def pictured(run: Path, world: Any, update: Update) -> Pictured:
     config = world.config
     backbone = load_backbone(config.backbone, config.device, config.allow_hub)
     spec, _, _ = load(run / "adaptors.safetensors")
-    held_out = _rows(world, config.evaluation_split)
-    gallery = np.union1d(held_out, _rows(world, "train"))
+    held_out = rows_of(world, config.evaluation_split)
+    gallery = rows_of(world, "train", config.evaluation_split)
     vector = invert(spec, update.sent, update.answered, world.embeddings.take(held_out))
     direction = torch.from_numpy(vector).float()
     true, nearest = (_nearest(world, rows, direction) for rows in (taught(world, update), gallery))
@@ -126,11 +127,6 @@ def sheet(panels: tuple[Panel, ...]) -> Image.Image:
         drawn.text((place * SIDE + 8, SIDE + 4), panel.name, 0)
         drawn.text((place * SIDE + 8, SIDE + 18), f"cosine {panel.cosine:.3f}", 0)
     return whole
-
-
-def _rows(world: Any, split: str) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    scenario = world.scenario
-    return np.unique(np.concatenate([scenario.rows(site, split) for site in scenario.sites]))
 
 
 def _nearest(world: Any, rows: Any, direction: Tensor) -> int:

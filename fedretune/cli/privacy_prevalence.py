@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import typer
 from fedretune.adaptors import load
 from fedretune.cli.app_folder import AppFolder
 from fedretune.cli.console import say
-from fedretune.cli.privacy_updates import SUM, Update, updates_of
+from fedretune.cli.privacy_updates import Update, sites_of, updates_of
+from fedretune.cli.privacy_world import learn, mechanism_of, rows_of
 from fedretune.privacy.attacks.prevalence import (
     Attacker,
-    Learn,
     by_prevalence,
     prevalence,
     rank_correlation,
@@ -51,6 +52,7 @@ def estimates(
     images are the run's evaluation split.
     """
     spec, _, _ = load(run / "adaptors.safetensors")
+    as_site = partial(learn, world, mechanism_of(app, world))
     updates = sorted(
         (each for each in updates_of(run, world) if not each.round),
         key=lambda each: each.experience,
@@ -60,8 +62,7 @@ def estimates(
         truths = [_labels(world, each) for each in together]
         trains = ~torch.stack([each.isnan().all(0) for each in truths]).all(0)
         public = _public(world, trains, seed)
-        learn = _learn(app, world)
-        attacker = Attacker(public, world.prompts, learn, world.config.pooling, shadows, seed)
+        attacker = Attacker(public, world.prompts, as_site, world.config.pooling, shadows, seed)
         answered = [each.answered for each in together]
         sizes = [len(each) for each in truths]
         found = by_prevalence(spec, together[0].sent, answered, sizes, attacker)
@@ -98,7 +99,7 @@ def summary_of(cells: list[dict[str, Any]]) -> dict[str, Any]:
 def _labels(world: Any, update: Update) -> torch.Tensor:
     """Return the labels that an update was trained on, NaN where there was none."""
     found = []
-    for site in world.scenario.sites if update.site == SUM else [update.site]:
+    for site in sites_of(world, update):
         lesson = world.scenario.lesson(site, update.experience)
         labels = world.labels[lesson.rows].copy()
         labels[~lesson.trains] = np.nan
@@ -108,32 +109,8 @@ def _labels(world: Any, update: Update) -> torch.Tensor:
 
 def _public(world: Any, trains: torch.Tensor, seed: int) -> Examples:
     """Return the evaluation images, shuffled, with the labels of what the experience trains."""
-    scenario, split = world.scenario, world.config.evaluation_split
-    rows = np.unique(np.concatenate([scenario.rows(site, split) for site in scenario.sites]))
+    rows = rows_of(world, world.config.evaluation_split)
     rows = np.random.default_rng(derive_seed(seed, "public")).permutation(rows)
     labels = torch.from_numpy(world.labels[rows].copy())
     labels[:, ~trains] = 0.0 if world.config.unlabelled == "negative" else torch.nan
     return Examples(torch.from_numpy(world.embeddings.take(rows)), labels)
-
-
-def _learn(app: AppFolder, world: Any) -> Learn:
-    """Return how sites train: with their noise, drawn anew, where they add any."""
-    from fedretune.privacy.dp import train_private
-    from fedretune.privacy.noise import Seeded
-    from fedretune.training import TrainingSettings, train
-
-    config = world.config
-    settings = TrainingSettings(**config.train.model_dump(), pooling=config.pooling)
-
-    def plain(model: Any, examples: Examples, seed: int) -> None:
-        train(model, examples.images, examples.labels, world.prompts, settings, seed)
-
-    if not config.privacy.at_sites:
-        return plain
-    mechanism = app.module("clients.private").mechanism_of(world, world.scenario.sites[0])
-
-    def private(model: Any, examples: Examples, seed: int) -> None:
-        given = (model, examples.images, examples.labels, world.prompts, settings)
-        train_private(*given, mechanism, Seeded(seed))
-
-    return private

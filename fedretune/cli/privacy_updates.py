@@ -11,6 +11,7 @@ import torch
 
 from fedretune.adaptors import Spec, from_arrays, load
 from fedretune.adaptors.files import Arrays
+from fedretune.cli.privacy_world import rows_of
 from fedretune.errors import UserError
 from fedretune.privacy.attacks.alignment import by_alignment
 from fedretune.privacy.attacks.inversion import invert
@@ -106,9 +107,14 @@ def _sums(run: Path) -> Iterator[Update]:
         yield Update(SUM, before.experience, before.round, sent, answered)
 
 
+def sites_of(world: Any, update: Update) -> list[str]:
+    """Return the sites that an update is of."""
+    return list(world.scenario.sites) if update.site == SUM else [update.site]
+
+
 def taught(world: Any, update: Update) -> "NDArray[np.int64]":
     """Return the manifest's rows that were trained on in an update."""
-    sites = world.scenario.sites if update.site == SUM else [update.site]
+    sites = sites_of(world, update)
     rows = [world.scenario.lesson(site, update.experience).rows for site in sites]
     found: NDArray[np.int64] = np.unique(np.concatenate(rows))
     return found
@@ -119,12 +125,10 @@ def recoveries(run: Path, world: Any) -> list[Recovery]:
 
     The evaluation images are also what the attacker knows of images at large.
     """
-    spec, scenario = _spec(run), world.scenario
-    splits = ("train", world.config.evaluation_split)
-    rows = np.unique(np.concatenate([scenario.rows(s, x) for s in scenario.sites for x in splits]))
+    spec, split = _spec(run), world.config.evaluation_split
+    rows = rows_of(world, "train", split)
     gallery = torch.from_numpy(world.embeddings.take(rows))
-    held_out = np.concatenate([scenario.rows(s, splits[1]) for s in scenario.sites])
-    public = world.embeddings.take(np.unique(held_out))
+    public = world.embeddings.take(rows_of(world, split))
     found = []
     for each in updates_of(run, world):
         inside = np.searchsorted(rows, taught(world, each))
@@ -184,7 +188,7 @@ def _separated(
     for each in updates_of(run, world):
         if each.round:
             continue
-        sites = scenario.sites if each.site == SUM else [each.site]
+        sites = sites_of(world, each)
         tested = [scenario.shard(site, each.experience, split) for site in sites]
         seed = derive_seed(world.config.seed, "asked", each.site, each.experience)
         inside = _some(taught(world, each), seed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from fedretune.cli import options, privacy_attack, runs
+from fedretune.cli import options, privacy_membership, runs
 from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
 from fedretune.cli.privacy_canary import audited
@@ -121,11 +121,11 @@ def _attacked(
     for attack in plan.ATTACKS:
         begun = time.monotonic()
         try:
-            groups = privacy_attack.separations(attack, run, world, shadows, cell.seed)
+            groups = privacy_membership.separations(attack, run, world, shadows, cell.seed)
         except UserError:
             continue  # this adaptor has no layer that it could be asked of
-        records = [privacy_attack.record(*group) for group in groups]
-        control = next((r for r in records if r["site"] == privacy_attack.UNTRAINED), None)
+        records = [privacy_membership.record(*group) for group in groups]
+        control = next((r for r in records if r["site"] == privacy_membership.UNTRAINED), None)
         seconds = {"attack_seconds": round(time.monotonic() - begun, 1)}
         yield plan.row_of(cell, attack, records[0], control, {**told, **seconds})
 

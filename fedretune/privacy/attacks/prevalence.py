@@ -17,6 +17,7 @@ either.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +69,7 @@ class Attacker:
     shadows: int = 64
     seed: int = 1
 
-    @property
+    @cached_property
     def parts(self) -> tuple[Examples, Examples]:
         """The images that shadows are trained on, and those that updates are looked at with."""
         looked = torch.arange(len(self.public)) % LOOKED == 0
