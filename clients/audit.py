@@ -36,9 +36,9 @@ def objection(world: World, kind: str, answered: bytes) -> str:
         return str(error)
     except Exception as error:  # whatever bytes make a reader raise, they are no reply
         return f"it cannot be read ({type(error).__name__})"
-    made = len(_bytes(content_of(arrays, scalars)))
-    if _bytes(content_of(arrays, scalars)) != answered:
-        return f"its {len(answered)} bytes are not the {made} that its values make"
+    made = _bytes(content_of(arrays, scalars))
+    if made != answered:
+        return f"its {len(answered)} bytes are not the {len(made)} that its values make"
     return ""
 
 

@@ -16,7 +16,7 @@ from fedretune.cli.privacy_world import world_of
 from fedretune.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from fedretune.privacy.audit import Canary, Verdict
+    from fedretune.privacy.audit import Canaries, Canary, Verdict
     from fedretune.privacy.recorded import RecordedMessage
 
 FILE, PAGE = "audit.json", "audit.html"
@@ -70,8 +70,8 @@ def _audited(run: Path, app: AppFolder, images: int, seed: int) -> "Verdict":
     planted = list(_canaries(world, images, seed))
     canaries = Canaries.of(planted)
     up = [each for each in messages if each.direction == "up"]
-    objections = [*_unsound(app, world, up), *against_ledger(up, _ledger(run))]
-    found = list(_found(up, canaries))
+    unsound, found = _judged(app, world, up, canaries)
+    objections = [*unsound, *against_ledger(up, _ledger(run))]
     largest = max(up, key=lambda each: each.size)
     return Verdict(
         run.resolve().name,
@@ -89,22 +89,21 @@ def _audited(run: Path, app: AppFolder, images: int, seed: int) -> "Verdict":
     )
 
 
-def _unsound(app: AppFolder, world: Any, up: "list[RecordedMessage]") -> Iterator[str]:
-    """Yield what is wrong with each reply."""
-    objection = app.module("clients.audit").objection
-    for each in up:
-        if why := objection(world, each.kind, each.content()):
-            yield f"{_place(each)}: {why}."
-
-
-def _found(up: "list[RecordedMessage]", canaries: Any) -> Iterator[str]:
-    """Yield what was found in messages that must not be in any."""
+def _judged(
+    app: AppFolder, world: Any, up: "list[RecordedMessage]", canaries: "Canaries"
+) -> tuple[list[str], list[str]]:
+    """Return what is wrong with replies, and what was found in them that must not be in any."""
     from fedretune.privacy.audit import Index, search_for
 
-    index = Index(canaries)
+    objection, index = app.module("clients.audit").objection, Index(canaries)
+    unsound, found = [], []
     for each in up:
-        for hit in search_for(index, each.content()):
-            yield f"{_place(each)}: the {hit.form} of {hit.image} is in it, {hit.how}."
+        content = each.content()
+        if why := objection(world, each.kind, content):
+            unsound.append(f"{_place(each)}: {why}.")
+        for hit in search_for(index, content):
+            found.append(f"{_place(each)}: the {hit.form} of {hit.image} is in it, {hit.how}.")
+    return unsound, found
 
 
 def _canaries(world: Any, count: int, seed: int) -> "Iterator[Canary]":
