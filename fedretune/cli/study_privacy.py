@@ -24,6 +24,7 @@ from fedretune.study.plan import names_in, seeds_in
 from fedretune.study.privacy import PrivacyCell
 
 if TYPE_CHECKING:
+    from fedretune.adaptors import Spec
     from fedretune.study.privacy_report import PrivacyReport
 
 #: Keys of the config that the cells decide.
@@ -118,16 +119,24 @@ def _attacked(
         "final_auroc": summary["final_auroc"],
         "wall_seconds": summary["wall_seconds"],
     }
-    for attack in plan.ATTACKS:
+    for attack in _attacks_on(world.adaptor):
         begun = time.monotonic()
-        try:
-            groups = privacy_membership.separations(attack, run, world, shadows, cell.seed)
-        except UserError:
-            continue  # this adaptor has no layer that it could be asked of
+        groups = privacy_membership.separations(attack, run, world, shadows, cell.seed)
         records = [privacy_membership.record(*group) for group in groups]
         control = next((r for r in records if r["site"] == privacy_membership.UNTRAINED), None)
         seconds = {"attack_seconds": round(time.monotonic() - begun, 1)}
         yield plan.row_of(cell, attack, records[0], control, {**told, **seconds})
+
+
+def _attacks_on(spec: "Spec") -> tuple[str, ...]:
+    """Return the attacks, without those that an adaptor has no layer for."""
+    from fedretune.privacy.attacks.inversion import prefix_of
+
+    try:
+        prefix_of(spec)
+    except UserError:
+        return tuple(each for each in plan.ATTACKS if each != "span")
+    return plan.ATTACKS
 
 
 def _recoveries(
