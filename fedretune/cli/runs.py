@@ -176,6 +176,12 @@ def parse_settings(settings: list[str]) -> dict[str, str]:
     return pairs
 
 
+def given_keys(settings: list[str] | None, **options: Any) -> dict[str, Any]:
+    """Return the keys that a command was given: options that are not None, and ``--set``'s."""
+    named = {key: value for key, value in options.items() if value is not None}
+    return {**named, **parse_settings(settings or [])}
+
+
 def _prepare(engine: Engine, app: AppFolder, values: dict[str, Any]) -> dict[str, Any]:
     """Resolve the config, and do whatever can fail or is slow before an engine starts."""
     scenarios = app.module("scenarios")

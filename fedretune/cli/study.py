@@ -1,7 +1,6 @@
 """``fedretune study``: a whole table over methods, scenarios and seeds, from one command."""
 
 import json
-import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -73,10 +72,15 @@ def retune(
     """
     from fedretune.study.checks import Choice
 
-    keys = {"manifest": manifest, "backbone": backbone, "sites": sites, "recipe": recipe}
-    keys |= {"experiences": experiences, "rounds": rounds}
-    base = {key: value for key, value in keys.items() if value is not None}
-    base |= runs.parse_settings(settings or [])
+    base = runs.given_keys(
+        settings,
+        manifest=manifest,
+        backbone=backbone,
+        sites=sites,
+        recipe=recipe,
+        experiences=experiences,
+        rounds=rounds,
+    )
     choice = Choice(
         SCENARIOS if scenarios is None else names_in(scenarios, "--scenarios"),
         None if methods is None else names_in(methods, "--methods"),
@@ -131,17 +135,13 @@ def _run(app: AppFolder, configs: Configs, out: Path, jobs: int) -> tuple["Repor
 
 def _take(app: AppFolder, report: "Report", cell: Cell) -> str:
     """Read a finished run into the report; return what is told of it."""
-    from fedretune.study.folders import read_config, read_summary
+    from fedretune.study.folders import read_config, read_summary, trained_parameters
     from fedretune.study.table import row_of, short
 
     folder = report.folder / "runs" / cell.name
     tables = read_config(folder)
     config = app.module("scenarios").RunConfig.from_flat(tables["config"])
-    parameters = 0
-    if config.how.trains:
-        data = tables["data"]
-        spec = config.spec(data["dim"], len(data["findings"]), tuple(data.get("trunk", ())))
-        parameters = sum(math.prod(shape) for shape, _ in spec.tensors().values())
+    parameters = trained_parameters(config, tables["data"]) if config.how.trains else 0
     row = row_of(cell, read_summary(folder), parameters)
     report.add(row, tables)
     final = row["final_auroc"]

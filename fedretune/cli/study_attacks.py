@@ -1,19 +1,16 @@
 """``fedretune study attacks``: what attackers do to each strategy, in one table."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from fedretune.cli import options, runs
 from fedretune.cli.app_folder import AppFolder, find_app
-from fedretune.cli.console import console, say
 from fedretune.cli.stopping import stoppable
-from fedretune.cli.study_runs import report_failures, resolved, run_all
+from fedretune.cli.study_runs import report_failures, resolved, run_all, shared_keys, tell
 from fedretune.study import attacks as plan
 from fedretune.study.attacks import AttackCell
 from fedretune.study.plan import names_in, seeds_in
@@ -57,10 +54,14 @@ def command(
     """
     from fedretune.study.attack_report import AttackReport
 
-    keys = {"manifest": manifest, "backbone": backbone, "sites": sites}
-    keys |= {"experiences": experiences, "rounds": rounds}
-    given = {key: value for key, value in keys.items() if value is not None}
-    given |= runs.parse_settings(settings or [])
+    given = runs.given_keys(
+        settings,
+        manifest=manifest,
+        backbone=backbone,
+        sites=sites,
+        experiences=experiences,
+        rounds=rounds,
+    )
     folder, out = find_app(app), out.expanduser().absolute()
     strategic = plan.QUICK_STRATEGIES if quick else tuple(plan.EXPECTED)
     counts = plan.QUICK_ATTACKERS if quick else plan.ATTACKERS
@@ -73,7 +74,9 @@ def command(
     base = {**(plan.QUICK if quick else plan.SMALL), **given}
     with stoppable(lambda: "What is drawn and encoded is kept: the same command goes on."):
         configs, sites_there = _prepare(folder, cells, base, out / "runs")
-    report = AttackReport(out, [cell.name for cell in configs], _shared(folder, configs))
+    own = {*CELL_KEYS, *(key for keys in plan.EXPECTED.values() for key in keys)}
+    shared = shared_keys(folder, configs, own)
+    report = AttackReport(out, [cell.name for cell in configs], shared)
     failed = run_all(folder, configs, report, jobs, partial(_take, folder, report, sites_there))
     finish(report, failed, as_json)
 
@@ -119,33 +122,26 @@ def _take(app: AppFolder, report: "AttackReport", sites: tuple[str, ...], cell: 
     return f"{row['final_auroc']:.3f}   {caught}   {row['wall_seconds']:.1f} s"
 
 
-def _shared(app: AppFolder, configs: Configs) -> dict[str, Any]:
-    """Return the keys that all runs share and that are not at their default."""
-    defaults = app.module("scenarios.config").DEFAULTS
-    own = {*CELL_KEYS, *(key for keys in plan.EXPECTED.values() for key in keys)}
-    flat = next(iter(configs.values()))
-    return {key: value for key, value in flat.items() if key not in own and value != defaults[key]}
-
-
 def finish(report: "AttackReport", failed: Mapping[str, str], as_json: bool) -> None:
     """Show what holds, and where all of it is.
 
     That attackers bring a run to a stop, which says so itself, is a result. Raises
     `RunFailedError` if runs failed otherwise.
     """
-    from fedretune.study.attack_report import holding, markdown
+    from fedretune.study.attack_report import holding
     from fedretune.study.folders import read_summary
+    from fedretune.study.tables import markdown
 
     for name, why in failed.items():
         if read_summary(report.folder / "runs" / name).get("status") == "failed":
             report.stopped[name] = why
     report.write()
-    for line in markdown(holding(report.frame())) if report.rows else ():
-        console.print(line, markup=False, soft_wrap=True)
-    say("AUROC lost in the worst attack. All of them, and what each column means:")
-    say(f"  {escape(str(report.folder / 'table.md'))}")
-    if as_json:
-        rows = [report.rows[name] for name in report.order if name in report.rows]
-        typer.echo(json.dumps({"folder": str(report.folder), "rows": rows}))
+    lines = markdown(holding(report.frame())) if report.rows else ()
+    tell(
+        report,
+        lines,
+        "AUROC lost in the worst attack. All of them, and what each column means:",
+        as_json,
+    )
     broken = {name: why for name, why in failed.items() if name not in report.stopped}
     report_failures(broken, len(report.order))

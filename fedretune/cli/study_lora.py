@@ -1,13 +1,11 @@
 """``fedretune study lora``: the LoRA study's tasks, each tuned in several ways, in one table."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from fedretune.cli import (
     options,
@@ -17,9 +15,8 @@ from fedretune.cli import (
     study_lora_federated,
 )
 from fedretune.cli.app_folder import find_app
-from fedretune.cli.console import console, say
 from fedretune.cli.stopping import stoppable
-from fedretune.cli.study_runs import report_failures
+from fedretune.cli.study_runs import report_failures, tell
 from fedretune.errors import UserError, one_of
 from fedretune.study.lora.datasets import DATA_SETS, ratios_in
 from fedretune.study.lora.plan import LoraCell, Wanted
@@ -94,8 +91,8 @@ def command(
     wanted = _wanted(models, data_sets, ratios, tunings, seeds, _rates(fft_lr, quick))
     recipes = _changed(wanted.recipes(), quick, epochs, augmentation)
     where = _device(device)
-    given = {"sites": sites, "experiences": experiences, "rounds": rounds}
-    base = _base(given, settings, quick, federated)
+    given = runs.given_keys(settings, sites=sites, experiences=experiences, rounds=rounds)
+    base = _base(given, quick, federated)
     with stoppable(lambda: "What is drawn, read and encoded is kept: the same command goes on."):
         backbones = study_lora_data.prepare(wanted, weights, data, out, quick)
         if federated:
@@ -110,17 +107,13 @@ def command(
     _finish(*done, as_json)
 
 
-def _base(
-    given: dict[str, Any], settings: list[str] | None, quick: bool, federated: bool
-) -> dict[str, Any]:
+def _base(given: dict[str, Any], quick: bool, federated: bool) -> dict[str, Any]:
     """Return the keys that all simulations share. Raises `UserError` where there are none."""
     from fedretune.study.lora.federated import base_of
 
-    keys = {key: value for key, value in given.items() if value is not None}
-    keys |= runs.parse_settings(settings or [])
-    if keys and not federated:
-        raise UserError(f"{', '.join(keys)}: of use with --federated alone.")
-    return base_of(keys, quick)
+    if given and not federated:
+        raise UserError(f"{', '.join(given)}: of use with --federated alone.")
+    return base_of(given, quick)
 
 
 def _rates(fft_lr: list[str] | None, quick: bool) -> dict[str, float]:
@@ -171,16 +164,12 @@ def _device(name: str) -> str:
 
 def _finish(report: "LoraReport", failed: Mapping[str, str], as_json: bool) -> None:
     """Show the table, and where all of it is. Raises `RunFailedError` if there is less."""
-    from fedretune.study.attack_report import markdown
     from fedretune.study.lora.report import by_task, verdict
+    from fedretune.study.tables import markdown
 
+    lines: list[str] = []
     if report.rows:
         frame = report.frame()
-        for line in (*markdown(by_task(frame)), "", *verdict(frame)):
-            console.print(line, markup=False, soft_wrap=True)
-    say("Test AUROC. Costs, and what each column means:")
-    say(f"  {escape(str(report.folder / 'table.md'))}")
-    if as_json:
-        rows = [report.rows[name] for name in report.order if name in report.rows]
-        typer.echo(json.dumps({"folder": str(report.folder), "rows": rows}))
+        lines = [*markdown(by_task(frame)), "", *verdict(frame)]
+    tell(report, lines, "Test AUROC. Costs, and what each column means:", as_json)
     report_failures(failed, len(report.order))

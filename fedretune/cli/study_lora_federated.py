@@ -1,6 +1,5 @@
 """``fedretune study lora --federated``: its cells as simulations over sites and experiences."""
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedretune.cli import runs
 from fedretune.cli.app_folder import AppFolder
-from fedretune.cli.study_runs import run_all
+from fedretune.cli.study_runs import run_all, shared_keys
 from fedretune.errors import UserError
 from fedretune.study.lora.datasets import data_set
 from fedretune.study.lora.plan import LoraCell
@@ -75,15 +74,13 @@ def run(
 
 def _take(app: AppFolder, report: "LoraReport", configs: Configs, cell: LoraCell) -> str:
     """Read a finished run into the report; return what is told of it."""
-    from fedretune.study.folders import read_config, read_summary
+    from fedretune.study.folders import read_config, read_summary, trained_parameters
     from fedretune.study.lora.federated import row_of
 
     folder = report.folder / "runs" / cell.name
     tables = read_config(folder)
-    data = tables["data"]
     config = app.module("scenarios").RunConfig.from_flat(tables["config"])
-    spec = config.spec(data["dim"], len(data["findings"]), tuple(data.get("trunk", ())))
-    parameters = sum(math.prod(shape) for shape, _ in spec.tensors().values())
+    parameters = trained_parameters(config, tables["data"])
     images = _training_images(configs[cell]["manifest"])
     row = row_of(cell, read_summary(folder), parameters, images)
     report.add(row)
@@ -101,14 +98,7 @@ def _about(app: AppFolder, configs: Configs) -> dict[str, str]:
     """Return the keys that all runs share and that are not at their default."""
     from fedretune.study.lora.federated import CELL_KEYS
 
-    defaults = app.module("scenarios.config").DEFAULTS
-    first = next(iter(configs.values()))
-    shared = {
-        key: value
-        for key, value in first.items()
-        if key not in CELL_KEYS
-        and value != defaults[key]
-        and all(config[key] == value for config in configs.values())
-    }
+    shared = shared_keys(app, configs, CELL_KEYS)
     told = ", ".join(f"`{key} = {value}`" for key, value in shared.items())
+    first = next(iter(configs.values()))
     return {"blocks tuned": str(first["adaptor.blocks"] or "all"), "not at their default": told}

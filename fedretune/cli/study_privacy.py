@@ -65,10 +65,14 @@ def command(
     """
     from fedretune.study.privacy_report import PrivacyReport
 
-    keys = {"manifest": manifest, "backbone": backbone, "sites": sites}
-    keys |= {"experiences": experiences, "rounds": rounds}
-    given = {key: value for key, value in keys.items() if value is not None}
-    given |= runs.parse_settings(settings or [])
+    given = runs.given_keys(
+        settings,
+        manifest=manifest,
+        backbone=backbone,
+        sites=sites,
+        experiences=experiences,
+        rounds=rounds,
+    )
     folder, out = find_app(app), out.expanduser().absolute()
     names = plan.QUICK_DEFENCES if quick else tuple(plan.DEFENCES)
     chosen = names if defences is None else names_in(defences, "--defences")

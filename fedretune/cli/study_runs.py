@@ -1,6 +1,7 @@
 """The runs of a study, of whatever kind: what is not done, on all cores, told as it ends."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -8,11 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import typer
 from rich.markup import escape
 
 from fedretune.cli import runs
 from fedretune.cli.app_folder import AppFolder
-from fedretune.cli.console import say
+from fedretune.cli.console import console, say
 from fedretune.cli.stopping import stoppable
 from fedretune.errors import RunFailedError, UserError
 
@@ -105,6 +107,29 @@ def resolved(
         cell: config_of({**base, **shared, **cell.settings(), "name": cell.name}).to_flat()
         for cell in cells
     }
+
+
+def shared_keys(app: AppFolder, configs: Configs[Cell], own: Collection[str]) -> dict[str, Any]:
+    """Return what all cells share that is not at its default, without the study's `own` keys."""
+    defaults = app.module("scenarios.config").DEFAULTS
+    return {
+        key: value
+        for key, value in next(iter(configs.values())).items()
+        if key not in own
+        and value != defaults[key]
+        and all(config[key] == value for config in configs.values())
+    }
+
+
+def tell(report: Tables, lines: Iterable[str], what: str, as_json: bool) -> None:
+    """Show lines of a table, say where all of it is, and print the rows if that is wanted."""
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    say(what)
+    say(f"  {escape(str(report.folder / 'table.md'))}")
+    if as_json:
+        rows = [report.rows[name] for name in report.order if name in report.rows]
+        typer.echo(json.dumps({"folder": str(report.folder), "rows": rows}))
 
 
 def run_all(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from fedretune.paths import writing
 from fedretune.study.attacks import NONE
+from fedretune.study.tables import markdown, write_tables
 
 #: How far the final AUROC may fall under attack, and be called as good as without.
 NEAR = 0.01
@@ -50,13 +50,9 @@ class AttackReport:
 
     def write(self) -> None:
         """Write both tables, each whole or not at all."""
-        if not self.rows:
-            return
-        frame = self.frame()
-        with writing(self.folder / "table.csv") as file:
-            frame.to_csv(file, index=False, lineterminator="\n")
-        with writing(self.folder / "table.md") as file:
-            file.write(("\n".join(self._lines(frame)) + "\n").encode())
+        if self.rows:
+            frame = self.frame()
+            write_tables(self.folder, frame, self._lines(frame))
 
     def frame(self) -> pd.DataFrame:
         """Return the rows as a frame, in the order of the plan."""
@@ -106,14 +102,6 @@ def holding(frame: pd.DataFrame) -> pd.DataFrame:
         losses = reference - finals.loc[count]
         columns[str(count)] = [_worst(losses[name]) for name in finals.columns]
     return pd.DataFrame(columns)
-
-
-def markdown(table: pd.DataFrame) -> Iterator[str]:
-    """Return a table's lines in GitHub's Markdown."""
-    yield f"| {' | '.join(table.columns)} |"
-    yield f"| {' | '.join(['---', *['---:'] * (len(table.columns) - 1)])} |"
-    for row in table.to_numpy():
-        yield f"| {' | '.join(row)} |"
 
 
 def _reference(frame: pd.DataFrame) -> float:

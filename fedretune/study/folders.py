@@ -1,6 +1,7 @@
 """What of a study is there: its run folders, read and never written."""
 
 import json
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,3 +50,9 @@ def read_summary(run: Path) -> dict[str, Any]:
     path = run / "summary.json"
     summary: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return summary
+
+
+def trained_parameters(config: Any, data: Mapping[str, Any]) -> int:
+    """Return how many numbers a run trains, from its `RunConfig` and its table ``data``."""
+    spec = config.spec(data["dim"], len(data["findings"]), tuple(data.get("trunk", ())))
+    return sum(math.prod(shape) for shape, _ in spec.tensors().values())

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedretune.paths import writing
-from fedretune.study.attack_report import markdown
+from fedretune.study.tables import markdown, write_csv, write_tables
 
 NOTES = """\
 **AUC**: the chance that the attack scores an image that was trained on above one that was not, with
@@ -58,12 +57,9 @@ class PrivacyReport:
         """Write the tables, each whole or not at all."""
         if not self.rows:
             return
-        for name, frame in (("table", self.frame()), ("recovery", pd.DataFrame(self.recovery))):
-            if len(frame):
-                with writing(self.folder / f"{name}.csv") as file:
-                    frame.to_csv(file, index=False, lineterminator="\n")
-        with writing(self.folder / "table.md") as file:
-            file.write(("\n".join(self.lines()) + "\n").encode())
+        write_tables(self.folder, self.frame(), self.lines())
+        if self.recovery:
+            write_csv(self.folder / "recovery.csv", pd.DataFrame(self.recovery))
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of ``table.md``."""

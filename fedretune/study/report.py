@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedretune.metrics.forgetting import FORMULAS
-from fedretune.paths import writing
 from fedretune.study.table import (
     COMPACT,
     Statistics,
@@ -16,6 +15,7 @@ from fedretune.study.table import (
     short,
     title_of,
 )
+from fedretune.study.tables import write_tables
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,22 +60,18 @@ class Report:
 
     def write(self) -> None:
         """Write both tables, each whole or not at all."""
-        if not self.rows:
-            return
-        frame = self._frame()
-        with writing(self.folder / "table.csv") as file:
-            frame.to_csv(file, index=False, lineterminator="\n")
-        with writing(self.folder / "table.md") as file:
-            file.write(self._document(Statistics.of(frame)).encode())
+        if self.rows:
+            frame = self._frame()
+            write_tables(self.folder, frame, self._lines(Statistics.of(frame)))
 
     def _frame(self) -> Any:
         return frame_of([self.rows[name] for name in self.order if name in self.rows])
 
-    def _document(self, statistics: Statistics) -> str:
+    def _lines(self, statistics: Statistics) -> list[str]:
         lines = ["# fedretune study retune", "", self._progress(), "", NOTES, ""]
         lines += [markdown(statistics), "## Formulas", "", "```", FORMULAS, "```", ""]
         lines += ["## What was run", "", *(f"- {line}" for line in self._about())]
-        return "\n".join(lines) + "\n"
+        return lines
 
     def _progress(self) -> str:
         done, all_ = len(self.rows), len(self.order)

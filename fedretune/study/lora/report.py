@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedretune.paths import writing
-from fedretune.study.attack_report import markdown
 from fedretune.study.lora.plan import LoraCell
+from fedretune.study.tables import markdown, write_tables
 
 TASK = ["model", "data", "ratio"]
 
@@ -67,13 +66,9 @@ class LoraReport:
 
     def write(self) -> None:
         """Write both tables, each whole or not at all."""
-        if not self.rows:
-            return
-        frame = self.frame()
-        with writing(self.folder / "table.csv") as file:
-            frame.to_csv(file, index=False, lineterminator="\n")
-        with writing(self.folder / "table.md") as file:
-            file.write(("\n".join(self._lines(frame)) + "\n").encode())
+        if self.rows:
+            frame = self.frame()
+            write_tables(self.folder, frame, self._lines(frame))
 
     def _lines(self, frame: pd.DataFrame) -> Iterator[str]:
         done, all_ = len(self.rows), len(self.order)
