@@ -14,15 +14,9 @@ from torch import Tensor, nn
 from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, ProbeSpec, Spec, TunedSpec
 from fedretune.adaptors.features import RandomFeatures
 from fedretune.adaptors.files import Arrays, check_arrays
+from fedretune.adaptors.scale import HEAD_SCALE, INITIAL_SCALE, learnt_scale
 from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings
 from fedretune.tuning.module import Tuned
-
-#: Where a learnable scale starts; CLIP's starts at 1/0.07, about 14.
-INITIAL_SCALE = 10.0
-#: A probe's logit for a score of 1: scores are counted between -1 and 1, as cosines are.
-PROBE_SCALE = 16.0
-#: The range of a learnable scale, CLIP's upper bound (Radford et al., 2021, section 2.5).
-SCALE_RANGE = (1.0, 100.0)
 
 
 class Adaptor(nn.Module):
@@ -88,15 +82,10 @@ class Adaptor(nn.Module):
         return both[0], both[1]
 
     def logit_scale(self) -> Tensor:
-        """Return what the difference of cosines is multiplied by, a positive scalar.
-
-        A learnable scale is clamped, but its gradient is not: it finds its way back.
-        """
+        """Return what the difference of cosines is multiplied by, a positive scalar."""
         if self.spec.scale != "learnable":
             return self.fixed_scale
-        low, high = (math.log(bound) for bound in SCALE_RANGE)
-        clamped = self.log_scale.detach().clamp(low, high)
-        return (self.log_scale + (clamped - self.log_scale.detach())).exp().reshape(())
+        return learnt_scale(self.log_scale)
 
     def _adapt(self, side: str, x: Directed) -> Tensor:
         name = "shared" if self.spec.wiring == "shared" else side
@@ -137,16 +126,16 @@ class Probe(nn.Module):
         _initialise(self, generator, zero_output=False)
 
     def forward(self, images: Directed) -> Tensor:
-        """Return scores ``[n, F]`` of image vectors ``[n, d]``: logits over `PROBE_SCALE`."""
+        """Return scores ``[n, F]`` of image vectors ``[n, d]``: logits over `HEAD_SCALE`."""
         x = images.directions * math.sqrt(self.spec.dim)
         if self.spec.hidden:
             x = torch.relu(self.hidden(x))
-        scores: Tensor = self.output(x) / PROBE_SCALE
+        scores: Tensor = self.output(x) / HEAD_SCALE
         return scores
 
     def logit_scale(self) -> Tensor:
         """Return what a probe's score is multiplied by to give its logit."""
-        return torch.tensor(PROBE_SCALE)
+        return torch.tensor(HEAD_SCALE)
 
 
 _M = TypeVar("_M", bound=nn.Module)

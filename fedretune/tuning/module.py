@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from fedretune.adaptors.scale import HEAD_SCALE, INITIAL_SCALE, learnt_scale
 from fedretune.errors import UserError
 from fedretune.seeds import derive_seed
 from fedretune.tuning.frozen import Trunk, held
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from fedretune.adaptors import TunedSpec
     from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings
 
-#: Where a learnable scale starts, and its range: as for an adaptor.
-INITIAL_SCALE, SCALE_RANGE = 10.0, (1.0, 100.0)
-#: A linear head's logit for a score of 1, as for a probe.
-HEAD_SCALE = 16.0
 #: Standard deviation of a new head's weights: the LoRA study's.
 HEAD_STD = 2e-5
 #: Images a chunk where no gradient is wanted, so that memory does not grow with their number.
@@ -91,10 +88,7 @@ class Tuned(nn.Module):
             return torch.tensor(HEAD_SCALE)
         if self.spec.scale != "learnable":
             return torch.tensor(1.0 if self.spec.scale == "none" else float(self.spec.scale))
-        scale = self._own("log_scale")
-        low, high = (math.log(bound) for bound in SCALE_RANGE)
-        clamped = scale.detach().clamp(low, high)
-        return (scale + (clamped - scale.detach())).exp().reshape(())
+        return learnt_scale(self._own("log_scale"))
 
     @contextmanager
     def dropping(self, seed: int) -> Iterator[None]:
