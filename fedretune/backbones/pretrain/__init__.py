@@ -14,7 +14,7 @@ from fedretune.errors import UserError
 from fedretune.findings import NIH14
 from fedretune.paths import filling
 
-__all__ = ["Recipe", "fixed_threads", "pretrain", "recipe_for"]
+__all__ = ["Recipe", "filled", "fixed_threads", "pretrain", "recipe_for"]
 
 #: Called with what is being done, steps done, steps in all, and a remark.
 Report = Callable[[str, int, int, str], None]
@@ -29,10 +29,21 @@ def pretrain(folder: Path, recipe: Recipe, seed: int, report: Report) -> Path:
     UserError
         If `folder` is not empty or cannot be written.
     """
+    return filled(folder, _THREADS, lambda draft: _make(draft, recipe, seed, report))
+
+
+def filled(folder: Path, threads: int, make: Callable[[Path], None]) -> Path:
+    """Return a folder that `make` has filled, with so many threads; on failure there is none.
+
+    Raises
+    ------
+    UserError
+        If `folder` is not empty or cannot be written.
+    """
     folder = Path(folder)
     try:
-        with filling(folder) as draft, fixed_threads(_THREADS):
-            _make(draft, recipe, seed, report)
+        with filling(folder) as draft, fixed_threads(threads):
+            make(draft)
     except OSError as error:
         raise UserError(f"Cannot write '{folder}': {error}.") from error
     return folder

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedretune.backbones.pretrain import Report, fixed_threads
+from fedretune.backbones.pretrain import Report, filled
 from fedretune.errors import UserError
-from fedretune.paths import filling
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,13 +59,7 @@ def distil(folder: Path, how: Distilling, seed: int, report: Report) -> Path:
     UserError
         If `folder` is not empty or cannot be written.
     """
-    folder = Path(folder)
-    try:
-        with filling(folder) as draft, fixed_threads(_THREADS):
-            _make(draft, how, seed, report)
-    except OSError as error:
-        raise UserError(f"Cannot write '{folder}': {error}.") from error
-    return folder
+    return filled(folder, _THREADS, lambda draft: _make(draft, how, seed, report))
 
 
 def _make(draft: Path, how: Distilling, seed: int, report: Report) -> None:
