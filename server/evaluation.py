@@ -90,8 +90,7 @@ class Evaluation:
         return sum(scales) / len(scales)
 
     def _scale_of(self, arrays: Arrays) -> float:
-        terms = self.terms
-        spec = self.config.spec(terms.dim, len(terms.findings), terms.trunk)
+        spec = self.terms.spec(self.config)
         return float(from_arrays(spec, arrays).logit_scale().detach())
 
     def _counts(

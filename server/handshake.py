@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import fedretune
 from fedretune import wire
+from fedretune.adaptors import Spec
+from scenarios import RunConfig
 
 #: Longest name of a site, in characters, and the names that mean something else in a run folder.
 MAX_NAME = 100
@@ -36,6 +38,10 @@ class Terms:
     steps: int
     experiences: int
     trunk: tuple[str, ...] = ()
+
+    def spec(self, config: RunConfig) -> Spec:
+        """Return what a run of this config trains, and what travels."""
+        return config.spec(self.dim, len(self.findings), self.trunk)
 
     def differences(self, other: "Terms") -> str:
         """Name the terms in which `other` differs, with its values."""

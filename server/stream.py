@@ -49,8 +49,7 @@ class Stream:
     @property
     def spec(self) -> Spec:
         """What is trained and travels."""
-        terms = self.terms
-        return self.config.spec(terms.dim, len(terms.findings), terms.trunk)
+        return self.terms.spec(self.config)
 
     def run(self, done: int, models: Models) -> Models:
         """Take every step after the first `done`; return the last adaptors.
