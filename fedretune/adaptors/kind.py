@@ -22,9 +22,9 @@ class Kind:
         checked where torch is not imported.
     module : Callable[[int], nn.Module]
         From `d` to a module from ``[..., d]`` to ``[..., d]``, made of `nn.Linear` and of layers
-        without parameters. Its last layer is named ``output``: where an adaptor is residual, that
-        layer starts at zero.
+        without parameters. The last is an `nn.Linear` named ``output``: where an adaptor is
+        residual, it starts at zero, and a mean is taken before it.
     """
 
     shapes: Callable[[int], Shapes]
-    module: "Callable[[int], nn.Module]"
+    module: "Callable[[int], nn.Sequential]"

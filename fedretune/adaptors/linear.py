@@ -12,7 +12,7 @@ def _shapes(dim: int) -> Shapes:
     return {"output.weight": (dim, dim), "output.bias": (dim,)}
 
 
-def _module(dim: int) -> "nn.Module":
+def _module(dim: int) -> "nn.Sequential":
     from torch import nn
 
     module = nn.Sequential()

@@ -20,7 +20,7 @@ def _shapes(dim: int) -> Shapes:
     }
 
 
-def _module(dim: int) -> "nn.Module":
+def _module(dim: int) -> "nn.Sequential":
     from torch import nn
 
     module = nn.Sequential()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedretune.adaptors.module import Probe
+from fedretune.adaptors.module import Adaptor, Probe
 from fedretune.errors import one_of
 from fedretune.objectives.prompt_embeddings import Directed, PromptEmbeddings, directed, undirected
 from fedretune.tuning.module import Tuned
@@ -58,21 +58,17 @@ def cosines(
         (positive, negative), each ``[n, F]`` in [-1, 1] but for rounding.
     """
     one_of("pooling of prompts", pooling, POOLINGS)
-    positive, negative = prompts.positive, prompts.negative
     given = images if isinstance(images, Directed) else seen(model, images)
-    if isinstance(model, Probe) or (isinstance(model, Tuned) and model.spec.head == "linear"):
-        found = model(given)
+    found = _own_scores(model, given)
+    if found is not None:
         return found, torch.zeros_like(found)
-    compared = given.vectors
-    if model is not None:
-        compared = model.image(given)
-        positive, negative = model.text(prompts)
-    compared = F.normalize(compared, dim=-1)
+    assert not isinstance(model, Probe)
+    compared = _compared(model, given)
     if pooling == "mean":
-        pooled = torch.cat([positive.mean(1), negative.mean(1)])
-        both = compared @ F.normalize(pooled, dim=-1).T
-        halves = torch.split(both, len(positive), dim=1)
-        return halves[0], halves[1]
+        positive, negative = _pooled(model, prompts).unbind(1)
+        return compared @ positive.T, compared @ negative.T
+    frozen = (prompts.positive, prompts.negative)
+    positive, negative = frozen if model is None else model.text(prompts)
     return _largest(compared, positive), _largest(compared, negative)
 
 
@@ -85,8 +81,17 @@ def logits_of(
     model: "Model", images: Tensor | Directed, prompts: PromptEmbeddings, pooling: str = "mean"
 ) -> Tensor:
     """Return the logits ``[n, F]`` that training works on; the parameters are `cosines`'."""
-    positive, negative = cosines(model, images, prompts, pooling)
-    return model.logit_scale() * (positive - negative)
+    given = images if isinstance(images, Directed) else seen(model, images)
+    found = _own_scores(model, given)
+    if found is None and pooling == "mean":
+        assert not isinstance(model, Probe)
+        # One product where `cosines` takes two: a step is so small that it shows.
+        positive, negative = _pooled(model, prompts).unbind(1)
+        found = _compared(model, given) @ (positive - negative).T
+    elif found is None:
+        positive, negative = cosines(model, given, prompts, pooling)
+        found = positive - negative
+    return model.logit_scale() * found
 
 
 @torch.no_grad()
@@ -162,6 +167,23 @@ def positive_weights(labels: Tensor, balance: str) -> Tensor:
     ratio = negatives / positives.clamp_min(1.0)
     weights = ratio if balance == "full" else ratio.sqrt()
     return torch.where((positives > 0) & (negatives > 0), weights.clamp_max(WEIGHT_CAP), ones)
+
+
+def _own_scores(model: "Model | None", images: Directed) -> Tensor | None:
+    """Return what a model that compares nothing makes of images; None from one that compares."""
+    if isinstance(model, Probe) or (isinstance(model, Tuned) and model.spec.head == "linear"):
+        return model(images)  # type: ignore[no-any-return]
+    return None
+
+
+def _compared(model: Adaptor | Tuned | None, images: Directed) -> Tensor:
+    """Return the unit vectors ``[n, d]`` of images that prompts are compared with."""
+    return F.normalize(images.vectors if model is None else model.image(images), dim=-1)
+
+
+def _pooled(model: Adaptor | Tuned | None, prompts: PromptEmbeddings) -> Tensor:
+    """Return the unit vectors ``[F, 2, d]`` of each finding's positive and negative prompts."""
+    return F.normalize(prompts.means if model is None else model.pooled(prompts), dim=-1)
 
 
 def _largest(images: Tensor, prompts: Tensor) -> Tensor:

@@ -49,3 +49,21 @@ class PromptEmbeddings:
     def joined(self) -> Directed:
         """All prompts of each finding, ``[F, P + N, d]``: found once, as they never change."""
         return directed(torch.cat([self.positive, self.negative], dim=1))
+
+    @cached_property
+    def means(self) -> Tensor:
+        """The mean of each finding's positive and of its negative prompts, ``[F, 2, d]``."""
+        return torch.stack([self.positive.mean(1), self.negative.mean(1)], dim=1)
+
+    @cached_property
+    def averaging(self) -> Tensor:
+        """The weights ``[F, 2, P + N]`` whose products with `joined` prompts are `means`."""
+        positive, negative = self.positive.shape[1], self.negative.shape[1]
+        weights = torch.zeros(len(self.findings), 2, positive + negative)
+        weights[:, 0, :positive], weights[:, 1, positive:] = 1 / positive, 1 / negative
+        return weights
+
+    @cached_property
+    def stretching(self) -> Tensor:
+        """The weights ``[F, 2, P + N]`` that average, each times its prompt's length."""
+        return self.averaging * self.joined.lengths.mT

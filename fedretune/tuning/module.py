@@ -73,6 +73,10 @@ class Tuned(nn.Module):
         """Return the frozen prompts, positive and negative."""
         return prompts.positive, prompts.negative
 
+    def pooled(self, prompts: "PromptEmbeddings") -> Tensor:
+        """Return the means ``[F, 2, d]`` of the frozen prompts."""
+        return prompts.means
+
     def forward(self, images: "Directed") -> Tensor:
         """Return a linear head's scores ``[n, F]`` of rows: logits over `HEAD_SCALE`."""
         return self.logits(images.vectors) / HEAD_SCALE

@@ -25,7 +25,7 @@ from fedretune.adaptors import (
     save,
     to_arrays,
 )
-from fedretune.objectives.difference import cosines, scores
+from fedretune.objectives.difference import cosines, logits_of, scores
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings, directed
 from fedretune.training import TrainingSettings, train
 from fedretune.tuning import tuned_spec
@@ -243,6 +243,35 @@ def test_what_findings_do_not_share_is_not_changed_by_another_findings_labels(sp
     after = scores(model, draw(0, 10, DIM), prompts())["difference"]
     assert torch.equal(before[:, [0, 2]], after[:, [0, 2]])
     assert not torch.equal(before[:, 1], after[:, 1])
+
+
+@every_adaptor
+def test_pooled_prompts_are_the_means_of_the_adapted_ones_with_the_same_gradient(
+    spec: AdaptorSpec,
+) -> None:
+    found = []
+    for pooled in (
+        lambda model: model.pooled(prompts()),
+        lambda model: torch.stack([each.mean(1) for each in model.text(prompts())], dim=1),
+    ):
+        model = trained(spec)
+        for parameter in model.parameters():
+            parameter.requires_grad_().grad = torch.zeros_like(parameter)
+        means = pooled(model)
+        if means.requires_grad:
+            (means * draw(5, *means.shape)).sum().backward()
+        found.append([means.detach(), *(p.grad.clone() for p in model.parameters())])
+    for ours, plain in zip(*found, strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-5, atol=1e-4)
+
+
+@every_model
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_logits_are_the_scaled_differences_of_the_scores(spec: Spec, pooling: str) -> None:
+    model, given = trained(spec), images(spec, 4, 5)
+    logits = logits_of(model, given, prompts(), pooling)
+    scored = scores(model, given, prompts(), pooling)["difference"]
+    assert torch.allclose(logits, model.logit_scale() * scored, atol=1e-5)
 
 
 @every_model
