@@ -16,12 +16,14 @@ from clients.site import Arrays, Site
 from clients.world import open_world
 from fedretune.errors import UserError
 from fedretune.wire import ArrayRecords, ScalarRecords, Value, WireError, take_apart
+from fedretune.workers import keep_freed_memory
 from scenarios import RunConfig
 from scenarios.table import Scalar
 
 # Adaptors are small: more threads would cost more than they give, and would make the last bits
 # of a result depend on the machine.
 torch.set_num_threads(1)
+keep_freed_memory()
 
 
 def open_site(context: Context) -> Site:

@@ -11,7 +11,7 @@ from clients.memory import SiteMemory
 from clients.private import learn_privately
 from clients.rules import Rules
 from clients.world import World
-from fedretune.adaptors import Model, TunedSpec, from_arrays, to_arrays
+from fedretune.adaptors import Model, TunedSpec, as_arrays, from_arrays
 from fedretune.errors import UserError
 from fedretune.evaluation import coarse_histogram, histograms
 from fedretune.methods.method import Memory, Visit
@@ -136,7 +136,7 @@ class Site:
             "num-examples": task.examples,
             "loss": result.loss,
         }
-        records = self._outgoing(sent["adaptor"], to_arrays(model), where, memory)
+        records = self._outgoing(sent["adaptor"], as_arrays(model), where, memory)
         if config.averaging == "positives":
             records["counts"] = {"positives": task.positives.numpy().astype(np.uint32)}
         scalars = {"metrics": metrics, **contribution.scalars, **told}

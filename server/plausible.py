@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fedretune.wire import Array
+from server.aggregation import parts_of
 
 #: With fewer lengths nobody can say which is the odd one.
 FEWEST = 4
@@ -24,8 +25,9 @@ def update_length(adaptor: Mapping[str, Array], sent: Mapping[str, Array]) -> fl
     total = 0.0
     with np.errstate(over="ignore"):
         for name, array in adaptor.items():
-            change = (array - sent[name]).ravel()
-            total += float(np.dot(change, change))
+            for part in parts_of(array):
+                change = (array[part] - sent[name][part]).ravel()
+                total += float(np.dot(change, change))
     return math.sqrt(total)
 
 

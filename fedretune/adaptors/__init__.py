@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedretune.adaptors.module import Adaptor as Adaptor
     from fedretune.adaptors.module import Model as Model
     from fedretune.adaptors.module import Probe as Probe
+    from fedretune.adaptors.module import as_arrays as as_arrays
     from fedretune.adaptors.module import build as build
     from fedretune.adaptors.module import from_arrays as from_arrays
     from fedretune.adaptors.module import load_arrays as load_arrays
@@ -50,6 +51,7 @@ _LAZY = {
     "Adaptor": "module",
     "Model": "module",
     "Probe": "module",
+    "as_arrays": "module",
     "build": "module",
     "from_arrays": "module",
     "to_arrays": "module",

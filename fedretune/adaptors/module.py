@@ -113,7 +113,9 @@ class Adaptor(nn.Module):
     def _part(self, side: str) -> nn.Sequential | None:
         """Return what adapts a side; None where that is left as it is."""
         name = "shared" if self.spec.wiring == "shared" else side
-        return self.parts[name] if name in self.parts else None  # type: ignore[return-value]
+        if name not in self.parts:
+            return None
+        return self.parts[name]  # type: ignore[return-value]
 
     def _adapt(self, side: str, x: Directed) -> Tensor:
         module = self._part(side)
@@ -220,8 +222,13 @@ def _outline(spec: Spec) -> Model:
 
 def to_arrays(adaptor: Model) -> Arrays:
     """Return a copy of the adaptor's tensors, by name: what travels."""
+    return {name: array.copy() for name, array in as_arrays(adaptor).items()}
+
+
+def as_arrays(adaptor: Model) -> Arrays:
+    """Return the adaptor's tensors where they lie, by name, of an adaptor that is done with."""
     return {
-        name: tensor.detach().cpu().numpy().astype(np.float32, copy=True)
+        name: tensor.detach().cpu().numpy().astype(np.float32, copy=False)
         for name, tensor in adaptor.state_dict().items()
     }
 
