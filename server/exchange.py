@@ -5,8 +5,10 @@ and takes the others with it. Over HTTP it also looks every 3 s only.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -19,44 +21,73 @@ UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticErro
 PAUSE, LONGER, LONGEST = 0.05, 1.1, 0.5
 
 
+#: A site, and the message to it.
+Addressed = tuple[str, Message]
+
+
 @dataclass(frozen=True)
 class Exchanged:
-    """What came of messages.
+    """What came of some messages.
 
     Parameters
     ----------
+    sent : dict of Message
+        By the site that each went to.
     replies : list of Message
         In no particular order, those that were asked for and others.
-    unreadable : dict of str
-        By the id of the message that was sent: what reading its reply raised.
+    unreadable : str
+        What reading the reply to the one message raised; empty where nothing was.
     """
 
-    replies: list[Message] = field(default_factory=list)
-    unreadable: dict[str, str] = field(default_factory=dict)
+    sent: dict[str, Message]
+    replies: list[Message]
+    unreadable: str = ""
 
 
-def exchange(grid: Grid, messages: Sequence[Message], timeout: float) -> Exchanged:
-    """Send messages; return what has come when all have been replied to, or after `timeout` s."""
+def exchange(
+    grid: Grid, messages: Iterable[Addressed], timeout: float, width: int
+) -> Iterator[Exchanged]:
+    """Send messages, and yield what comes of each, in their order.
+
+    No more than `width` of them are under way at a time, and a further one is not made before: so
+    that neither the server's memory nor the SuperLink's grows with the number of sites. A reply
+    stays at the SuperLink until its turn, and is waited for until `timeout` seconds after its
+    message was sent.
+    """
+    waiting = iter(messages)
     if getattr(grid, "at_once", False):  # replies are there at once, or never
-        return Exchanged(list(grid.send_and_receive(messages, timeout=timeout)))
-    found = Exchanged()
-    waiting = [message_id for message_id in grid.push_messages(messages) if message_id]
-    deadline, pause = time.monotonic() + timeout, PAUSE
-    while waiting := [each for each in waiting if not _pulled(grid, each, found)]:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
+        while sent := dict(islice(waiting, width)):
+            yield Exchanged(sent, list(grid.send_and_receive(sent.values(), timeout=timeout)))
+        return
+    under_way: deque[tuple[Addressed, float]] = deque()
+    while True:
+        if len(under_way) <= width // 2:  # a message by itself takes as many calls as many do
+            under_way += _sent(grid, list(islice(waiting, width - len(under_way))), timeout)
+        if not under_way:
+            return
+        yield _awaited(grid, *under_way.popleft())
+
+
+def _sent(grid: Grid, messages: list[Addressed], timeout: float) -> list[tuple[Addressed, float]]:
+    """Send messages; return each with the time until which its reply is waited for."""
+    if not messages:
+        return []
+    taken = set(grid.push_messages([message for _, message in messages]))
+    until = time.monotonic() + timeout
+    return [(each, until if each[1].metadata.message_id in taken else 0.0) for each in messages]
+
+
+def _awaited(grid: Grid, addressed: Addressed, until: float) -> Exchanged:
+    """Wait for the reply to a message; one that the SuperLink did not take gets none."""
+    sent, message_id, pause = dict([addressed]), addressed[1].metadata.message_id, PAUSE
+    while until:
+        try:
+            replies = list(grid.pull_messages([message_id]))
+        except UNREADABLE as error:
+            return Exchanged(sent, [], type(error).__name__)
+        left = until - time.monotonic()
+        if replies or left <= 0:
+            return Exchanged(sent, replies)
         time.sleep(min(pause, left))
         pause = min(pause * LONGER, LONGEST)
-    return found
-
-
-def _pulled(grid: Grid, message_id: str, found: Exchanged) -> bool:
-    """Tell whether there is a reply to a message; put it among those found."""
-    try:
-        replies = list(grid.pull_messages([message_id]))
-    except UNREADABLE as error:
-        found.unreadable[message_id] = type(error).__name__
-        return True
-    found.replies.extend(replies)
-    return bool(replies)
+    return Exchanged(sent, [])

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 
 from fedretune import wire
 from fedretune.errors import UserError
-from server.exchange import UNREADABLE, exchange
+from server.exchange import UNREADABLE, Exchanged, exchange
 from server.folder import RunFolder
 from server.handshake import Member, Terms, majority, member_of, objection, terms_of
 from server.plausible import Cohort, update_length
@@ -27,17 +27,28 @@ Arrays = Mapping[str, wire.Array]
 
 #: Seconds between two looks for new nodes.
 POLL = 0.5
-#: Sites that are asked at a time, at most and at least, and the bytes of their answers between
+#: Sites whose answers are judged together, at most and at least, and the bytes of these between
 #: the two: so that the server's memory does not grow with their number.
 GROUP, FEWEST, GROUP_BYTES = 32, 8, 64 * 2**20
+#: How many groups are asked at a time where a SuperLink keeps their answers until they are read.
+WIDER = 4
 #: Seconds by which a site's clock may be wrong. A message that nobody fetched in its round and
 #: these is no work for a site that comes back.
 LEEWAY = 600.0
 
 
 def group_size(size: int) -> int:
-    """Return how many sites to ask at a time, by the bytes of a message."""
+    """Return how many sites' answers to judge together, by the bytes of a message."""
     return min(GROUP, max(FEWEST, GROUP_BYTES // max(size, 1)))
+
+
+def _groups(
+    trained: Iterator[tuple[str, Reply, Arrays]],
+) -> Iterator[list[tuple[str, Reply, Arrays]]]:
+    """Yield replies as they are judged together: the more of them, the smaller their adaptors."""
+    for first in trained:
+        size = sum(array.nbytes for array in first[2].values())
+        yield [first, *islice(trained, group_size(size) - 1)]
 
 
 class Federation:
@@ -49,7 +60,7 @@ class Federation:
     folder : RunFolder
         Where the ledger goes. What it says of the sites so far still counts.
     timeout : float
-        Seconds to wait for the replies of a group of sites, or for sites to appear.
+        Seconds to wait for a site's reply, or for sites to appear.
     patience : int
         See `Standing`.
     cohort : callable () -> Cohort
@@ -76,7 +87,7 @@ class Federation:
         self.members: dict[str, Member] = {}
         self._cohort = cohort
         self._recorder = recorder
-        self._group, self._counted = GROUP, counted
+        self._counted = counted
         self._known: set[int] = set()
         self._standing = Standing(patience)
         for row in folder.read("sites.csv"):
@@ -124,18 +135,15 @@ class Federation:
         experience: int,
         round_: int = -1,
     ) -> Iterator[tuple[str, Reply]]:
-        """Ask sites, a group at a time; yield each sound reply in the order of the sites' names.
+        """Ask sites, some at a time; yield each sound reply in the order of the sites' names.
 
         A site that refuses, is silent or answers something unsound is listed in ``sites.csv``
         with the reason, and is not among them. `content` makes the message for a site.
         """
-        ordered = sorted(sites)
-        if ordered:
-            self._group = group_size(payload_bytes(content(ordered[0])))
-        for start in range(0, len(ordered), self._group):
-            group = ordered[start : start + self._group]
-            nodes = {site: self.members[site].node for site in group}
-            yield from self._exchange(nodes, message_type, content, schema, experience, round_)
+        nodes = {site: self.members[site].node for site in sorted(sites)}
+        group = group_size(payload_bytes(content(next(iter(nodes))))) if nodes else 1
+        width = group if getattr(self.grid, "at_once", False) else WIDER * group
+        yield from self._exchange(nodes, message_type, content, schema, experience, round_, width)
 
     def plausible(
         self,
@@ -154,8 +162,8 @@ class Federation:
             From a site to the adaptor that it was sent.
         experience, round_ : int
         """
-        replies, cohort = iter(trained), self._cohort()
-        while group := list(islice(replies, self._group)):
+        cohort = self._cohort()
+        for group in _groups(iter(trained)):
             updates = [
                 (update_length(adaptor, sent(site)), examples_of(reply))
                 for site, reply, adaptor in group
@@ -184,42 +192,41 @@ class Federation:
         schema: wire.Schema,
         experience: int,
         round_: int,
+        width: int,
     ) -> Iterator[tuple[str, Reply]]:
         position = (experience, round_)
         if self._recorder:
             self._recorder.begin()
-        messages = []
-        for site, node in nodes.items():
-            sent = content(site)
-            self._count(site, position, message_type, "down", sent)
-            lives, group = self.timeout + LEEWAY, str(experience)
-            messages.append(Message(sent, node, message_type, ttl=lives, group_id=group))
-        answers = self._answers(dict(zip(nodes, messages, strict=True)), position)
-        for site in nodes:
-            found = self._read(site, answers.pop(site, None), schema, position, message_type)
-            if isinstance(found, Reply):
-                yield site, found
-            else:
-                self.note(site, *position, found.status, found.reason)
 
-    def _answers(
-        self, messages: Mapping[str, Message], position: tuple[int, int]
-    ) -> dict[str, Message | NoReply]:
-        """Send messages; return the first reply to each. Others are dropped, and listed."""
-        came = exchange(self.grid, list(messages.values()), self.timeout)
-        arrived = sort_out(messages, came.replies)
+        def messages() -> Iterator[tuple[str, Message]]:
+            lives, group = self.timeout + LEEWAY, str(experience)
+            for site, node in nodes.items():
+                sent = content(site)
+                self._count(site, position, message_type, "down", sent)
+                yield site, Message(sent, node, message_type, ttl=lives, group_id=group)
+
+        for came in exchange(self.grid, messages(), self.timeout, width):
+            answers = self._answers(came, position)
+            for site in came.sent:
+                found = self._read(site, answers.pop(site, None), schema, position, message_type)
+                if isinstance(found, Reply):
+                    yield site, found
+                else:
+                    self.note(site, *position, found.status, found.reason)
+
+    def _answers(self, came: Exchanged, position: tuple[int, int]) -> dict[str, Message | NoReply]:
+        """Return the first reply to each message. Others are dropped, and listed."""
+        arrived = sort_out(came.sent, came.replies)
+        came.replies.clear()  # or they would all wait for the last of them to be read
         names = {member.node: site for site, member in self.members.items()}
         for node, count in sorted(arrived.strays.items()):
             what = f"dropped: {count} to no message of this round"
             self.note(names.get(node, f"node {node}"), *position, "late", what)
         for site, count in sorted(arrived.repeated.items()):
             self.note(site, *position, "repeated", f"dropped: {count} after the first reply")
-        spoilt = {
-            site: unreadable(came.unreadable[message.metadata.message_id])
-            for site, message in messages.items()
-            if message.metadata.message_id in came.unreadable
-        }
-        return {**arrived.first, **spoilt}
+        if came.unreadable:
+            return {site: unreadable(came.unreadable) for site in came.sent}
+        return dict(arrived.first)
 
     def _read(
         self,
@@ -290,7 +297,7 @@ class Federation:
         asked = {f"node {node}": node for node in sorted(nodes)}
         found: dict[int, Mapping[str, wire.Value]] = {}
         for name, reply in self._exchange(
-            asked, "query", lambda _: RecordDict(), wire.HANDSHAKE, experience, -1
+            asked, "query", lambda _: RecordDict(), wire.HANDSHAKE, experience, -1, len(asked)
         ):
             self._known.add(asked[name])
             answer = {**reply.scalars["site"], **reply.scalars.get("trunk", {})}

@@ -30,8 +30,8 @@ print(memory_of(Path(sys.argv[1]), *map(int, sys.argv[2:])))
 def row(options: Options) -> Case:
     """What many replies add to the server's memory, against few.
 
-    The server's own code asks, checks, counts bytes and averages; the replies, of 8 MB each, are
-    made where Flower would hand them over.
+    The server's own code asks, checks, counts bytes, judges and averages; the replies, of 8 MB
+    each, are made where Flower would hand them over.
     """
     app, many = find_app(options.app), options.scale.many
 
@@ -103,9 +103,11 @@ def _asked(
 
     def ask(adaptor: dict[str, Array], schema: Schema) -> Iterator[tuple[str, Any]]:
         content = app.module("server.messages").content_of({"adaptor": adaptor}, 0, 0, "bench")
-        found: Iterator[tuple[str, Any]] = federation.ask(
+        came = federation.ask(
             "train", list(federation.members), lambda site: content(), schema, 0, 0
         )
-        return found
+        trained = ((site, reply, reply.arrays["adaptor"]) for site, reply in came)
+        for site, reply, _ in federation.plausible(trained, lambda site: adaptor, 0, 0):
+            yield site, reply
 
     return ask
