@@ -18,8 +18,8 @@ class Scale:
         Patients (about 2.4 images each) whose images the row `embedding` encodes.
     patients : int
         Patients of the made world of `simulate` and `second-start`.
-    experiences : int
-        Of the run in `simulate`.
+    experiences, rounds : int
+        Of the run in `simulate`, and rounds of each experience.
     reencoded : int
         Patients of the run in `reencode`; 255 of them are a site, as in the default run.
     many : int
@@ -34,6 +34,7 @@ class Scale:
     embedded: int
     patients: int
     experiences: int
+    rounds: int
     reencoded: int
     many: int
     left_out: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ FULL = Scale(
     embedded=400,
     patients=5100,
     experiences=5,
+    rounds=5,
     reencoded=255,
     many=1000,
 )
@@ -53,12 +55,13 @@ FULL = Scale(
 QUICK = Scale(
     repeats=5,
     rendered=60,
-    embedded=120,
+    embedded=60,
     patients=1020,
     experiences=1,
+    rounds=2,
     reencoded=64,
     many=100,
-    left_out=("embedding-vit", "run", "secure-round-64", "site-message"),
+    left_out=("embedding-vit", "run", "secure-round-64", "second-start", "site-message"),
 )
 
 

@@ -15,6 +15,7 @@ TINY = Scale(
     embedded=30,
     patients=240,
     experiences=2,
+    rounds=5,
     reencoded=30,
     many=20,
 )

@@ -45,6 +45,7 @@ def made_run(options: Options) -> MadeRun:
         "backbone": options.backbone,
         "sites": SITES,
         "experiences": options.scale.experiences,
+        "rounds": options.scale.rounds,
         "out": str(options.folder / "runs"),
         "name": "bench",
     }
