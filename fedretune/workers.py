@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 #: glibc's names for how much freed memory a process keeps, and from which size on a block is
 #: given back as soon as it is free (``malloc.h``); and what they are set to, in bytes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT, _LARGE = 256 * 2**20, 32 * 2**20
+_KEPT, _LARGE = 64 * 2**20, 32 * 2**20
 
 
 def cores() -> int:
@@ -24,7 +24,7 @@ def cores() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 256 MiB that it has freed, where its C library is glibc.
+    """Let this process keep up to 64 MiB that it has freed, where its C library is glibc.
 
     A step of training frees gradients of some megabytes and asks for as many again. Given back and
     taken anew each time, they are cleared page by page: at 512 dimensions up to a third of a step.
