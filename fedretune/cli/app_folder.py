@@ -39,6 +39,20 @@ class AppFolder:
             sys.path.insert(0, str(self.path))
         return import_module(name)
 
+    def load(self) -> None:
+        """Import what a run needs, and what torch and torchmetrics put off until they are used.
+
+        So that processes that are forked after it have it: two seconds, and 200 MiB, in each.
+        """
+        import torch
+
+        for part in (self.server_name, self.client_name):
+            self.module(part.partition(":")[0])
+        import_module("torchmetrics.functional.classification")
+        layer = torch.nn.Linear(1, 1, device="meta").to_empty(device="cpu")
+        torch.nn.init.uniform_(layer.weight)
+        torch.optim.Adam(layer.parameters())
+
     def _load(self, name: str) -> Any:
         module, _, attribute = name.partition(":")
         return getattr(self.module(module), attribute)

@@ -247,6 +247,8 @@ def in_process(app: AppFolder, config: dict[str, Any]) -> None:
         ahead = together.train_ahead if batched else None
         client_app, network = app.module("clients.staging").staged(app.client_app, resolved)
         workers = resolved.workers or cores()
+        if workers > 1:
+            app.load()
         simulate(app.server_app, client_app, config, resolved.nodes, workers, ahead, network)
     except UserError as error:  # what a user can mend before a run was checked before it
         raise RunFailedError(str(error)) from error

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -142,7 +141,7 @@ def run_all(
     """Run the simulations of a study that are not done; see `run_cells_of`."""
     doing = Doing(
         partial(runs.execute, runs.SIMULATE, app),
-        partial(_load, app),
+        app.load,
         app.module("server.app").differences_from,
     )
     return run_cells_of(doing, configs, report, jobs, take)
@@ -201,16 +200,6 @@ def report_failures(failed: Mapping[str, str], of: int) -> None:
             f"{len(failed)} of {of} runs failed, and the same command tries them "
             f"again. The first, {name}: {reason}"
         )
-
-
-def _load(app: AppFolder) -> None:
-    """Import what a run needs, and what torch and torchmetrics put off until they are used."""
-    import torch
-
-    for part in (app.server_name, app.client_name):
-        app.module(part.partition(":")[0])
-    import_module("torchmetrics.functional.classification")
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 
 
 @contextmanager
