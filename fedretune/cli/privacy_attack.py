@@ -12,6 +12,7 @@ from fedretune.cli.app_folder import AppFolder, find_app
 from fedretune.cli.console import console, say
 from fedretune.cli.privacy_membership import (
     ALL,
+    ANOTHER,
     BY_UPDATE,
     UNTRAINED,
     Group,
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from fedretune.privacy.measures import Separation
 
 ATTACKS = (*MEMBERSHIP, *BY_UPDATE, "inversion", "prevalence", "canary")
+#: What is asked in the place of a run's adaptor or of a site's update.
+_CONTROLS = {
+    UNTRAINED: "an adaptor that saw nobody",
+    ANOTHER: "the update of a site that has none of these images",
+}
 
 
 def command(
@@ -144,11 +150,12 @@ def _show(attack: str, rows: "list[tuple[Group, Separation]]") -> None:
         "Images trained on (in) and not (out). Below a figure: a bootstrap's middle 95 %. Fewer "
         "than 1,000 images out are too few for a rate."
     )
-    if any(group.site == UNTRAINED for group, _ in rows):
-        say(
-            "Untrained: what the same attack makes of an adaptor that saw nobody, as the two sides "
-            "differ to begin with."
-        )
+    for control, what in _CONTROLS.items():
+        if any(group.site == control for group, _ in rows):
+            say(
+                f"{control.capitalize()}: what the same attack makes of {what}, as the two sides "
+                "differ to begin with."
+            )
 
 
 def _figure(value: float, interval: tuple[float, float]) -> str:

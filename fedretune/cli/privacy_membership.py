@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 #: Of everybody, in the places of a site and an experience.
 ALL = "all"
-#: In the place of a site: an adaptor that was trained on nobody.
-UNTRAINED = "untrained"
+#: In the place of a site, the controls: an adaptor that was trained on nobody; the updates of sites
+#: that trained on none of those who are asked about.
+UNTRAINED, ANOTHER = "untrained", "another site"
+CONTROLS = (UNTRAINED, ANOTHER)
 #: Those that ask what each site sent, which the run must have recorded.
 BY_UPDATE = ("alignment", "span")
 
@@ -74,15 +76,24 @@ def _control(target: "Target") -> "Target":
 
 
 def _by_update(attack: str, run: Path, world: Any) -> "list[Scored]":
-    """Return the scores of all updates together, and of each."""
+    """Return the scores of all updates together, of their controls, and of each."""
     import numpy as np
 
     from fedretune.cli.privacy_updates import alignments, spans
 
     found = spans(run, world) if attack == "span" else alignments(run, world)
-    each: list[Scored] = [(Group(site, str(step)), a, b) for site, step, a, b in found]
-    inside, outside = (np.concatenate([row[side] for row in each]) for side in (1, 2))
-    return [(Group(ALL, ALL), inside, outside), *each]
+    scored = [(each.inside, each.outside) for each in found]
+    controls = [each.control for each in found if each.control]
+
+    def together(group: Group, pairs: "list[tuple[Scores, Scores]]") -> "Scored":
+        inside, outside = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        return group, inside, outside
+
+    return [
+        together(Group(ALL, ALL), scored),
+        *([together(Group(ANOTHER, ALL), controls)] if controls else []),
+        *((Group(each.site, str(each.experience)), each.inside, each.outside) for each in found),
+    ]
 
 
 def _measured(pairs: "list[Scored]", seed: int) -> "list[tuple[Group, Separation]]":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,11 +149,34 @@ def recoveries(run: Path, world: Any) -> list[Recovery]:
     return found
 
 
-def alignments(run: Path, world: Any) -> "list[tuple[str, int, Scores, Scores]]":
-    """Return site, experience, and scores of who was trained on and of who was not.
+@dataclass(frozen=True)
+class Asked:
+    """Scores of who was trained on in an update and of who was not; and the control's.
+
+    Parameters
+    ----------
+    site : str
+    experience : int
+        From 1.
+    inside, outside : ndarray
+        Shape ``[k]`` each.
+    control : (ndarray, ndarray) | None
+        The same images' scores by what another site answered in that round, which trained on none
+        of them; None where there is no other.
+    """
+
+    site: str
+    experience: int
+    inside: "Scores"
+    outside: "Scores"
+    control: "tuple[Scores, Scores] | None"
+
+
+def alignments(run: Path, world: Any) -> list[Asked]:
+    """Return how the gradients of images are aligned with updates.
 
     Of the first round of each experience: later ones start nearer to where they go. Those who were
-    not are the evaluation images of the experience at the sites in question.
+    not trained on are the evaluation images of the experience at the sites in question.
     """
     spec = _spec(run)
 
@@ -168,34 +191,35 @@ def alignments(run: Path, world: Any) -> "list[tuple[str, int, Scores, Scores]]"
         scores: Scores = found.double().numpy()
         return scores
 
-    return _separated(run, world, scored)
+    return list(_asked(run, world, scored))
 
 
-def spans(run: Path, world: Any) -> "list[tuple[str, int, Scores, Scores]]":
-    """Return the same for the share of each image that lies in the span of the update."""
+def spans(run: Path, world: Any) -> list[Asked]:
+    """Return the shares of images that lie in the span of updates, of the same images."""
     spec = _spec(run)
 
     def scored(each: Update, rows: "NDArray[np.int64]") -> "Scores":
         return by_span(spec, each.sent, each.answered, world.embeddings.take(rows))
 
-    return _separated(run, world, scored)
+    return list(_asked(run, world, scored))
 
 
-def _separated(
+def _asked(
     run: Path, world: Any, scored: "Callable[[Update, NDArray[np.int64]], Scores]"
-) -> "list[tuple[str, int, Scores, Scores]]":
-    found, scenario, split = [], world.scenario, world.config.evaluation_split
-    for each in updates_of(run, world):
-        if each.round:
-            continue
-        sites = sites_of(world, each)
-        tested = [scenario.shard(site, each.experience, split) for site in sites]
-        seed = derive_seed(world.config.seed, "asked", each.site, each.experience)
-        inside = _some(taught(world, each), seed)
-        scores = scored(each, np.concatenate([inside, _some(np.concatenate(tested), seed)]))
-        halves = scores[: len(inside)], scores[len(inside) :]
-        found.append((each.site, each.experience + 1, *halves))
-    return found
+) -> Iterator[Asked]:
+    scenario, split = world.scenario, world.config.evaluation_split
+    first = (each for each in updates_of(run, world) if not each.round)
+    for experience, of_round in groupby(first, lambda each: each.experience):
+        updates = list(of_round)
+        for each, other in zip(updates, [*updates[1:], updates[0]], strict=True):
+            tested = [scenario.shard(site, experience, split) for site in sites_of(world, each)]
+            seed = derive_seed(world.config.seed, "asked", each.site, experience)
+            inside = _some(taught(world, each), seed)
+            rows = np.concatenate([inside, _some(np.concatenate(tested), seed)])
+            both = [scored(update, rows) for update in (each, other)]
+            halves = [(found[: len(inside)], found[len(inside) :]) for found in both]
+            control = None if other is each else halves[1]
+            yield Asked(each.site, experience + 1, *halves[0], control)
 
 
 def _some(rows: "NDArray[np.int64]", seed: int) -> "NDArray[np.int64]":

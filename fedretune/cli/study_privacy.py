@@ -127,7 +127,7 @@ def _attacked(
         begun = time.monotonic()
         groups = privacy_membership.separations(attack, run, world, shadows, cell.seed)
         records = [privacy_membership.record(*group) for group in groups]
-        control = next((r for r in records if r["site"] == privacy_membership.UNTRAINED), None)
+        control = next((r for r in records if r["site"] in privacy_membership.CONTROLS), None)
         seconds = {"attack_seconds": round(time.monotonic() - begun, 1)}
         yield plan.row_of(cell, attack, records[0], control, {**told, **seconds})
 

@@ -67,7 +67,8 @@ def row_of(
     found : mapping
         Of everybody: `fedretune.privacy.measures.Separation`'s fields.
     control : mapping | None
-        The same of an adaptor that was trained on nobody; None where there is none.
+        The same of an adaptor that was trained on nobody, or of updates of sites that trained on
+        none of those; None where there is none.
     run : mapping
         ``final_auroc``, ``epsilon``, ``bound``, ``wall_seconds``.
     """
@@ -89,7 +90,7 @@ def row_of(
         "auc": found["auc"],
         "auc_low": low,
         "auc_high": high,
-        "auc_untrained": control["auc"] if control else None,
+        "auc_control": control["auc"] if control else None,
         **rates,
         **intervals,
         "advantage": found["advantage"],

@@ -12,11 +12,11 @@ from fedretune.study.tables import markdown, write_csv, write_tables
 
 NOTES = """\
 **AUC**: the chance that the attack scores an image that was trained on above one that was not, with
-a bootstrap's middle 95 %; **untrained**: what the same attack makes of an adaptor that saw nobody:
-the two sides differ to begin with, and only what is beyond that is due to training. **TPR**:
-members found where 1 or .1 % of the others are taken for members. **Epsilon**: what the account
-says that the stream spent, at the run's delta; **at least**: what canaries refute, with a certainty
-of 95 %, at delta 1e-5, for the rounds of one experience. `-`: there is no figure."""
+a bootstrap's middle 95 %; **control**: what the same attack makes of an adaptor that saw nobody, or
+of another site's update: the two sides differ to begin with, and only what is beyond that is due to
+training. **TPR**: members found where 1 or .1 % of the others are taken for members. **Epsilon**:
+what the account says that the stream spent, at the run's delta; **at least**: what canaries refute,
+with a certainty of 95 %, at delta 1e-5, for the rounds of one experience. `-`: no figure."""
 RECOVERY = """\
 One update of RE-tune's default adaptor, on so many images. **Cosine**: of the recovered vector with
 the nearest image of the batch; **mean vector**: the same for the mean of all images. **Nearest**:
@@ -82,7 +82,7 @@ def membership(frame: pd.DataFrame) -> pd.DataFrame:
             "attack": [str(row["attack"]) for row in rows],
             "in, out": [f"{row['members']}, {row['others']}" for row in rows],
             "AUC": [_interval(row) for row in rows],
-            "untrained": [_figure(row["auc_untrained"]) for row in rows],
+            "control": [_figure(row["auc_control"]) for row in rows],
             "TPR at 1%": [_figure(row["tpr_at_1_percent"]) for row in rows],
             "TPR at .1%": [_figure(row["tpr_at_0.1_percent"]) for row in rows],
             "advantage": [_figure(row["advantage"]) for row in rows],

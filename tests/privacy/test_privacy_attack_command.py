@@ -52,8 +52,10 @@ def test_updates_are_attacked_where_the_run_recorded_them(
     assert all(0 <= each["cosine"] <= 1 for each in told["each"])
     aligned = fedretune("privacy", "attack", folder, "--attack", "alignment", "--json")
     groups = json.loads(aligned.out)["groups"]
-    assert len(groups) == 1 + 2 * 3
-    assert groups[0]["members"] == sum(each["members"] for each in groups[1:])
+    assert len(groups) == 2 + 2 * 3
+    everybody, control, *each_update = groups
+    assert everybody["members"] == sum(each["members"] for each in each_update)
+    assert (control["site"], control["members"]) == ("another site", everybody["members"])
     spanned = json.loads(fedretune("privacy", "attack", folder, "--attack", "span", "--json").out)
     assert [each["members"] for each in spanned["groups"]] == [each["members"] for each in groups]
     plain, _ = synthetic_run("plain")
