@@ -84,7 +84,7 @@ class RunConfig(Table):
     workers: Annotated[int, Field(ge=0)] = 0
     batched: Literal["auto", "never", "always"] = "auto"
     strategy: str = "fedavg"
-    averaging: Literal["examples", "positives"] = "examples"
+    averaging: Literal["examples", "positives", "equal"] = "examples"
     stream_mean: bool = False
     compression: str = "none"
     compression_share: Annotated[float, Field(gt=0, le=1)] = 0.05

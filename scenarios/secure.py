@@ -43,6 +43,11 @@ def _check_strategy(config: "RunConfig") -> None:
             "the server learns their sum alone: take fedavg, fedprox, fedavgm, fedadam, fedyogi or "
             "fedadagrad, or leave secure-aggregation out."
         )
+    if config.averaging == "equal":
+        raise UserError(
+            "averaging = equal does not go with secure-aggregation, whose sums are of what sites "
+            "have multiplied by their examples: leave one of them out."
+        )
     if config.how.arrangement == "local":
         raise UserError(
             f"Method '{config.method}' leaves each site an adaptor of its own, and with "

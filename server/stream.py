@@ -124,7 +124,8 @@ class Stream:
             if self.config.how.arrangement == "local":
                 own[site] = adaptor
             else:
-                fold.add(Update(site, adaptor, examples, reply.arrays, reply.scalars))
+                weight = 1 if self.config.averaging == "equal" else examples
+                fold.add(Update(site, adaptor, weight, reply.arrays, reply.scalars))
         if asked:
             self._check_enough(tally.sites, len(asked), step)
         self._tell_round(step, tally, len(asked))

@@ -54,6 +54,7 @@ class Update:
     arrays : mapping of name to array
         The adaptor that it trained.
     examples : int
+        What it weighs: 1 where all weigh the same.
     records, scalars : mapping of record to name to array or value (default: none)
         All records of the reply, among them those that the strategy's site part added.
     """

@@ -35,6 +35,7 @@ def test_those_that_withstand_bad_sites_are_among_the_refused():
         ({"sites": 1001}, "may list 1000, and a round has 1001: lower participation"),
         ({"method": "central"}, "needs at least 3 sites"),
         ({"method": "local"}, "an adaptor of its own"),
+        ({"averaging": "equal"}, "averaging = equal does not go with"),
         ({"compression": "int8"}, "compression = int8 does not add up"),
         ({"attack": "sign-flip", "attackers": 1}, "attack = sign-flip"),
         ({"secure_threshold": 0.5}, "'secure-threshold' cannot be 0.5"),

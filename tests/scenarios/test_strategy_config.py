@@ -37,6 +37,7 @@ TABLE = [key for key in DEFAULTS if key.startswith("aggregation.")]
         ({"strategy": "krum", "sites": 8, "participation": 0.5}, ["a round has 4"]),
         ({"strategy": "krum", "method": "central", "sites": 8}, ["a round has 1"]),
         ({"strategy": "fedmedian", "averaging": "positives"}, ["leave averaging out"]),
+        ({"strategy": "krum", "averaging": "equal"}, ["leave averaging out"]),
         (
             {"strategy": "scaffold", "train.optimizer": "adamw"},
             ["scaffold needs train.optimizer = sgd, and it is adamw"],

@@ -223,3 +223,24 @@ def test_a_round_tells_all_bytes_so_far_those_before_a_resume_included(
     trained = traffic.index[traffic["kind"] == "train"].max()
     sums = traffic.loc[:trained].groupby("direction")["bytes"].sum()
     assert (last["bytes_up"], last["bytes_down"]) == (sums["up"], sums["down"])
+
+
+@pytest.mark.parametrize("averaging", ["examples", "equal"])
+def test_sites_weigh_by_their_examples_or_all_the_same(synthetic_run, averaging):
+    told = []
+
+    def told_by(message, context):
+        reply = clients.app.app(message, context)
+        if message.metadata.message_type == "train":
+            examples = reply.content["metrics"]["num-examples"]
+            told.append((examples, dict(arrays_of(reply.content, "adaptor"))))
+        return reply
+
+    folder, _ = synthetic_run(
+        client_app=told_by, averaging=averaging, experiences=1, rounds=1, partition="dirichlet"
+    )
+    weights = [examples if averaging == "examples" else 1 for examples, _ in told]
+    assert len({examples for examples, _ in told}) > 1
+    for name, array in load(folder / "adaptors.safetensors")[1].items():
+        mean = np.average([adaptor[name] for _, adaptor in told], axis=0, weights=weights)
+        np.testing.assert_allclose(array, mean, rtol=1e-5, atol=1e-7)
