@@ -9,6 +9,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from clients import secure
+from clients.down import hold, received
 from clients.guard import content_of, guarded
 from clients.memory import SiteMemory
 from clients.real import open_real_site
@@ -71,25 +72,26 @@ def trained(site: Site, message: Message) -> Message:
 
 def training_of(message: Message, site: Site) -> tuple[ArrayRecords, tuple[int, int], SiteMemory]:
     """Return what a site is to train, in which experience and round, and its memory of the run."""
-    run = str(message.content.config_records["position"]["run"])
-    return (
-        _sent(message),
-        (_position(message, "experience"), _position(message, "round")),
-        SiteMemory.of(site.world.config.out, run, site.name),
-    )
+    memory = _memory(message, site)
+    where = (_position(message, "experience"), _position(message, "round"))
+    sent = received(site, message, _sent(message), memory)
+    hold(site, sent, where, memory)
+    return sent, where, memory
 
 
 @app.evaluate("coarse")
 def evaluate_coarse(message: Message, context: Context) -> Message:
     """Say where the scores lie."""
-    site, sent = open_site(context), _sent(message)
+    site = open_site(context)
+    sent = received(site, message, _sent(message), _memory(message, site))
     return _counts(message, site, lambda: site.coarse(sent.get("adaptor")))
 
 
 @app.evaluate("histograms")
 def evaluate_histograms(message: Message, context: Context) -> Message:
     """Count the scores between the server's edges."""
-    site, sent = open_site(context), _sent(message)
+    site = open_site(context)
+    sent = received(site, message, _sent(message), _memory(message, site))
     edges = sent["edges"]["edges"]
     return _counts(message, site, lambda: site.histograms(sent.get("adaptor"), edges))
 
@@ -127,6 +129,12 @@ def _sent(message: Message) -> ArrayRecords:
             f"The server's message cannot be read: {error}.",
             public="refused; the server's message cannot be read",
         ) from error
+
+
+def _memory(message: Message, site: Site) -> SiteMemory:
+    """Return what a site remembers of the run that a message is about."""
+    run = str(message.content.config_records["position"]["run"])
+    return SiteMemory.of(site.world.config.out, run, site.name)
 
 
 def _position(message: Message, name: str) -> int:

@@ -1,7 +1,8 @@
 """What a site remembers from one experience to the next, on its own disk.
 
 A snapshot is written when an experience begins and when it ends, and after a round in which an
-update was compressed or the strategy's site part remembers something. A round that is repeated
+update was compressed, the adaptor is held for updates of it to come, or the strategy's site part
+remembers something. A round that is repeated
 after a kill reads the same memory, for it reads what was written before it, and writes the same
 bytes.
 """
@@ -73,6 +74,11 @@ class SiteMemory:
         path = self._round(what, experience, round_)
         earlier = [each for each in self._rounds(what) if each < path]
         return load_file(earlier[-1]) if earlier else {}
+
+    def at(self, what: str, experience: int, round_: int) -> Memory:
+        """Return the memory of a kind that this very round left; empty if it left none."""
+        path = self._round(what, experience, round_)
+        return load_file(path) if path.is_file() else {}
 
     def leave(self, what: str, experience: int, round_: int, memory: Memory) -> None:
         """Keep a memory of a kind after a round, and forget what is long past."""

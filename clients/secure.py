@@ -9,6 +9,7 @@ from clients.memory import SiteMemory
 from clients.site import Site
 from clients.world import World
 from fedretune import wire
+from fedretune.compression.chain import BASE
 from fedretune.errors import UserError
 from fedretune.evaluation import BINS
 from fedretune.privacy.secure.about import About
@@ -75,7 +76,7 @@ def unmask(site: Site, message: Message) -> Scalars:
 def admit(site: Site, message: Message) -> Session:
     """Return the session in which a vector may be masked, before there is one."""
     about, content = about_of(message), message.content
-    frozen = "adaptor" not in content.array_records
+    frozen = "adaptor" not in content.array_records and BASE not in content.config_records
     if about.kind != message.metadata.message_type or (about.model == "zero-shot") != frozen:
         raise refused("another sum than the message is about")
     told = content.config_records["boxes"]

@@ -12,6 +12,7 @@ from clients.private import learn_privately
 from clients.rules import Rules
 from clients.world import World
 from fedretune.adaptors import Model, TunedSpec, as_arrays, from_arrays
+from fedretune.compression.chain import fingerprint, first_adaptor
 from fedretune.errors import UserError
 from fedretune.evaluation import coarse_histogram, histograms
 from fedretune.methods.method import Memory, Visit
@@ -66,11 +67,14 @@ class Site:
     rules: Rules | None = None
 
     def greeting(self) -> ScalarRecords:
-        """Return the handshake, and with what is tuned inside a backbone the backbone's layout."""
-        adaptor, handshake = self.world.adaptor, self.handshake()
-        if not isinstance(adaptor, TunedSpec):
-            return {"site": handshake}
-        return {"site": handshake, "trunk": {"layout": list(adaptor.trunk)}}
+        """Return the handshake; what the server must know more of some runs, in its own records."""
+        adaptor, config = self.world.adaptor, self.world.config
+        told: dict[str, Scalars] = {"site": self.handshake()}
+        if isinstance(adaptor, TunedSpec):
+            told["trunk"] = {"layout": list(adaptor.trunk)}
+        if config.compression_down_of(adaptor) is not None:
+            told["first"] = {"first": fingerprint(first_adaptor(adaptor, config.seed))}
+        return told
 
     def handshake(self) -> Scalars:
         """Return what the server may know: versions, fingerprints, findings and counts."""

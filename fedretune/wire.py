@@ -98,8 +98,9 @@ HANDSHAKE = Schema(
         }
     },
     # Only where something is tuned inside the backbone: its layout, from which the server knows
-    # what may travel (`fedretune.tuning.layout`).
-    optional={"trunk": {"layout": list[str]}},
+    # what may travel (`fedretune.tuning.layout`). And where the global adaptor is sent as updates:
+    # the fingerprint of the one that the site would begin with.
+    optional={"trunk": {"layout": list[str]}, "first": {"first": str}},
 )
 
 

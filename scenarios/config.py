@@ -15,6 +15,7 @@ from fedretune.methods import Method, Remedy, method_of, remedies_of
 from fedretune.strategies import Traits, check_sites, part_of, traits_of
 from scenarios.adaptor import AdaptorConfig, check_adaptor, layout_of
 from scenarios.aggregation import AggregationConfig, strategy_settings, taking_part
+from scenarios.down import check_down
 from scenarios.failures import Failures, check_attackers
 from scenarios.privacy import PrivacyConfig, check_privacy, private_settings
 from scenarios.secure import check_secure
@@ -88,6 +89,8 @@ class RunConfig(Table):
     stream_mean: bool = False
     compression: str = "none"
     compression_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    compression_down: str = "none"
+    compression_down_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     secure_aggregation: bool = False
     secure_threshold: Annotated[float, Field(gt=0.5, le=1)] = 0.66
     secure_clip: Annotated[float, Field(ge=2**-10, le=1024, allow_inf_nan=False)] = 1.0
@@ -132,6 +135,7 @@ class RunConfig(Table):
         config = _validated(given)
         # Methods, adaptors and compressions have their own lists of names.
         config.compression_of(config.spec(dim=1, findings=1))
+        check_down(config)
         check_adaptor(config)
         Failures.of(config.failures)
         check_attackers(config)
@@ -188,6 +192,10 @@ class RunConfig(Table):
     def compression_of(self, adaptor: Spec) -> Compression | None:
         """Return how an adaptor's updates are compressed, or None. Raises `UserError`."""
         return compression_of(self.compression, adaptor, self.compression_share)
+
+    def compression_down_of(self, adaptor: Spec) -> Compression | None:
+        """Return how the global adaptor's updates are compressed on their way to sites, or None."""
+        return compression_of(self.compression_down, adaptor, self.compression_down_share)
 
     def remedies(self) -> tuple[Remedy, ...]:
         """Return the method's remedies, with their strengths."""

@@ -10,6 +10,7 @@ from fedretune import wire
 from fedretune.adaptors import from_arrays
 from fedretune.evaluation import BINS, bin_edges
 from scenarios import RunConfig
+from server.down import Down
 from server.federation import Federation
 from server.folder import RunFolder
 from server.handshake import Terms
@@ -33,6 +34,8 @@ class Evaluation:
         What adds up counts that no site tells.
     enough : callable (got, asked, step)
         Raises `UserError` where the quorum is not reached.
+    down : Down, optional
+        How the global adaptor is sent, where not always whole.
     """
 
     config: RunConfig
@@ -41,6 +44,7 @@ class Evaluation:
     folder: RunFolder
     sums: Sums
     enough: Callable[[int, int, Step], None]
+    down: Down | None = None
 
     def run(self, step: Step, models: Models) -> None:
         """Ask where the scores lie, choose edges for all, ask for the counts between them."""
@@ -110,4 +114,5 @@ class Evaluation:
     def _content(
         self, step: Step, models: Models | None, **more: Arrays
     ) -> Callable[[str], RecordDict]:
-        return contents(models, more, (step.experience, step.round), self.folder.path.name)
+        where = (step.experience, step.round)
+        return contents(models, more, where, self.folder.path.name, self.down)

@@ -13,7 +13,9 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedretune import wire
+from fedretune.compression.chain import Held
 from fedretune.errors import UserError
+from server.down import Holdings
 from server.exchange import UNREADABLE, Exchanged, exchange
 from server.folder import RunFolder
 from server.handshake import Member, Terms, majority, member_of, objection, terms_of
@@ -49,6 +51,11 @@ def _groups(
     for first in trained:
         size = sum(array.nbytes for array in first[2].values())
         yield [first, *islice(trained, group_size(size) - 1)]
+
+
+def _holding(row: Mapping[str, str]) -> tuple[str, Held, str, str]:
+    where = (int(row["experience"]), int(row["round"]))
+    return row["site"], where, row["status"], row["reason"]
 
 
 class Federation:
@@ -90,8 +97,10 @@ class Federation:
         self._counted = counted
         self._known: set[int] = set()
         self._standing = Standing(patience)
+        self._holdings = Holdings()
         for row in folder.read("sites.csv"):
             self._standing.note(row["site"], int(row["experience"]), row["status"])
+            self._holdings.note(*_holding(row))
 
     def gather(self, sites: int) -> Terms:
         """Wait for nodes, shake hands, and keep the sites that agree with the most.
@@ -125,6 +134,10 @@ class Federation:
     def present(self, experience: int) -> list[str]:
         """Return the sites that are not put aside in an experience, in the order of names."""
         return [site for site in sorted(self.members) if not self._standing.aside(site, experience)]
+
+    def holds(self, site: str) -> tuple[Held | None, str]:
+        """Return where a site came to the adaptor that it holds, and with which it would begin."""
+        return self._holdings.of(site), self.members[site].first
 
     def ask(
         self,
@@ -181,6 +194,7 @@ class Federation:
         before = self._standing.aside(site, experience)
         self.folder.site(site, experience, round_, status, reason)
         self._standing.note(site, experience, status)
+        self._holdings.note(site, (experience, round_), status, reason)
         if not before and (why := self._standing.aside(site, experience)):
             self.folder.site(site, experience, round_, "aside", why)
 
@@ -300,7 +314,9 @@ class Federation:
             asked, "query", lambda _: RecordDict(), wire.HANDSHAKE, experience, -1, len(asked)
         ):
             self._known.add(asked[name])
-            answer = {**reply.scalars["site"], **reply.scalars.get("trunk", {})}
+            answer = dict(reply.scalars["site"])
+            for more in ("trunk", "first"):
+                answer.update(reply.scalars.get(more, {}))
             if why := objection(answer):
                 self.folder.site(name, experience, -1, "aside", why)
             else:

@@ -18,11 +18,15 @@ MAX_EXAMPLES = 2**40
 
 @dataclass(frozen=True)
 class Member:
-    """A site that takes part: its node and what it said in the handshake."""
+    """A site that takes part: its node and what it said in the handshake.
+
+    `first` is the fingerprint of the adaptor that it would begin with, where it told that.
+    """
 
     node: int
     train_examples: tuple[int, ...]
     test_examples: tuple[int, ...]
+    first: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def terms_of(answer: Mapping[str, wire.Value]) -> Terms:
 
 def member_of(node: int, answer: Mapping[str, wire.Value]) -> Member:
     """Return the member that a node which answered the handshake so becomes."""
-    return Member(node, _ints(answer, "train"), _ints(answer, "test"))
+    first = str(answer.get("first", ""))
+    return Member(node, _ints(answer, "train"), _ints(answer, "test"), first)
 
 
 def majority(terms: list[Terms]) -> Terms:

@@ -5,21 +5,29 @@ from collections.abc import Callable, Mapping
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedretune import wire
+from fedretune.compression.chain import BASE, Held
+from server.down import Down
 from server.models import GLOBAL, Models
 
 
 def content_of(
-    arrays: Mapping[str, Mapping[str, wire.Array]], experience: int, round_: int, run: str
+    arrays: Mapping[str, Mapping[str, wire.Array]],
+    experience: int,
+    round_: int,
+    run: str,
+    base: Mapping[str, wire.Value] | None = None,
 ) -> Callable[[], RecordDict]:
     """Return a maker of messages' contents: the arrays' bytes are the same in all of them.
 
-    The bytes cannot be changed. What could be, a record, is each message's own.
+    The bytes cannot be changed. What could be, a record, is each message's own. `base` says what
+    updates among the arrays are of.
     """
     packed = {record: Array(*wire.pack(values)) for record, values in arrays.items()}
     return lambda: RecordDict(
         {
             **{record: ArrayRecord({wire.PACKED: array}) for record, array in packed.items()},
             "position": ConfigRecord({"experience": experience, "round": round_, "run": run}),
+            **({BASE: ConfigRecord(dict(base))} if base else {}),
         }
     )
 
@@ -29,17 +37,33 @@ def contents(
     more: Mapping[str, Mapping[str, wire.Array]],
     position: tuple[int, int],
     run: str,
+    down: Down | None = None,
 ) -> Callable[[str], RecordDict]:
     """Return a maker of a message's content for a site: its adaptor, and `more` arrays for all.
 
-    The global adaptor is encoded once for all; without `models` none is sent.
+    The global adaptor is encoded once for all, and its updates once for all that hold the same;
+    without `models` none is sent.
     """
 
-    def maker(sent: Mapping[str, Mapping[str, wire.Array]]) -> Callable[[], RecordDict]:
-        return content_of(sent, *position, run)
+    def maker(
+        sent: Mapping[str, Mapping[str, wire.Array]], base: Mapping[str, wire.Value] | None = None
+    ) -> Callable[[], RecordDict]:
+        return content_of({**more, **sent}, *position, run, base)
 
     if models is None:
-        for_all = maker(more)
+        for_all = maker({})
         return lambda site: for_all()
-    for_all = maker({**more, "adaptor": models[GLOBAL]})
-    return lambda site: (maker({**more, "adaptor": models[site]}) if site in models else for_all)()
+    makers: dict[Held | None, Callable[[], RecordDict]] = {}
+
+    def content(site: str) -> RecordDict:
+        if site in models:
+            return maker({"adaptor": models[site]})()
+        parcel = down.parcel(models, site) if down else None
+        held = parcel.held if parcel else None
+        if held not in makers:
+            makers[held] = (
+                maker(parcel.arrays, parcel.told) if parcel else maker({"adaptor": models[GLOBAL]})
+            )
+        return makers[held]()
+
+    return content

@@ -13,13 +13,15 @@ import numpy as np
 from flwr.app import RecordDict
 
 from fedretune import wire
-from fedretune.adaptors import Spec, build, to_arrays
+from fedretune.adaptors import Spec
 from fedretune.compression import UnsoundError
+from fedretune.compression.chain import first_adaptor
 from fedretune.errors import UserError
 from fedretune.seeds import derive_seed
 from fedretune.strategies import check_sites
 from scenarios import RunConfig, check_summed, taking_part, taught
 from server.along import begun, settled
+from server.down import Down, down_of
 from server.evaluation import Evaluation
 from server.federation import Federation
 from server.folder import RunFolder
@@ -60,8 +62,7 @@ class Stream:
             Too few sites answered. The run can be resumed.
         """
         if not done:
-            seed = derive_seed(self.config.seed, "adaptor")
-            models = {GLOBAL: to_arrays(build(self.spec, seed))}
+            models = {GLOBAL: first_adaptor(self.spec, self.config.seed)}
         try:
             return self._take_steps(done, models)
         finally:
@@ -76,7 +77,8 @@ class Stream:
             present = self.federation.present(step.experience)
             check_present(present, self.federation.members, self.config.quorum, self.folder.path)
             if step.kind == "train":
-                models = self._train_along(step, models)
+                trained = self._train_along(step, models)
+                models = self._down.encoded(models, trained, step) if self._down else trained
             else:
                 self._evaluate(step, models)
             self.folder.checkpoint(number, flatten(models))
@@ -156,6 +158,10 @@ class Stream:
     def _sums(self) -> Sums:
         run = self.folder.path.name
         return Sums(self.config, self.spec, self.federation, self.terms, run, self._check_enough)
+
+    @cached_property
+    def _down(self) -> Down | None:
+        return down_of(self.config, self.spec, self.federation.holds)
 
     @property
     def _hides(self) -> bool:
@@ -242,7 +248,8 @@ class Stream:
         self, step: Step, models: Models | None, **more: Arrays
     ) -> Callable[[str], RecordDict]:
         """Return a maker of a message's content for a site: its adaptor, and arrays for all."""
-        return contents(models, more, (step.experience, step.round), self.folder.path.name)
+        where = (step.experience, step.round)
+        return contents(models, more, where, self.folder.path.name, self._down)
 
     def _tell_round(self, step: Step, tally: Tally, asked: int, **more: int) -> None:
         self.folder.event(
@@ -261,7 +268,13 @@ class Stream:
 
     def _evaluate(self, step: Step, models: Models) -> None:
         evaluation = Evaluation(
-            self.config, self.federation, self.terms, self.folder, self._sums, self._check_enough
+            self.config,
+            self.federation,
+            self.terms,
+            self.folder,
+            self._sums,
+            self._check_enough,
+            self._down,
         )
         evaluation.run(step, models)
 

@@ -158,11 +158,12 @@ def _undefined(pooled: pd.DataFrame) -> dict[str, list[int]]:
 
 def _traffic(folder: RunFolder) -> dict[str, Any]:
     traffic = pd.read_csv(folder.path / "traffic.csv")
-    up = traffic[(traffic["round"] >= 0) & (traffic["direction"] == "up")]
-    rounds = up.groupby(["experience", "round", "site"])["bytes"].sum()
+    rounds = traffic[traffic["round"] >= 0].groupby(["direction", "experience", "round", "site"])
+    means = rounds["bytes"].sum().groupby("direction").mean()
     totals = traffic.groupby("direction")["bytes"].sum()
     return {
-        "bytes_up_per_site_round": round(float(rounds.mean()), 1) if len(rounds) else 0.0,
+        "bytes_up_per_site_round": round(float(means.get("up", 0.0)), 1),
+        "bytes_down_per_site_round": round(float(means.get("down", 0.0)), 1),
         "bytes_up": int(totals.get("up", 0)),
         "bytes_down": int(totals.get("down", 0)),
     }

@@ -75,6 +75,11 @@ def updates_of(run: Path, world: Any) -> Iterator[Update]:
 
     Raises `UserError` if it recorded none, or none with the whole adaptor in it.
     """
+    if world.config.compression_down != "none":
+        raise UserError(
+            f"{run} sent its sites updates of the global adaptor, not the adaptor itself: attack a "
+            "run with compression-down = none."
+        )
     found = _sums(run) if world.config.secure_aggregation else _answers(run)
     first = next(found, None)
     if first is None:

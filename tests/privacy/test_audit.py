@@ -102,6 +102,7 @@ def test_black_images_and_short_names_are_not_searched_for():
     [
         {},
         {"compression": "int8"},
+        {"compression_down": "int8"},
         {"strategy": "regmean"},
         {"averaging": "positives"},
         {"privacy__mechanism": "example", "privacy__noise": 1.0, "privacy__delta": 0.001},

@@ -63,6 +63,8 @@ def test_updates_are_attacked_where_the_run_recorded_them(
         assert "record-wire=true" in refused("privacy", "attack", plain, "--attack", attack)
     packed, _ = synthetic_run("packed", record_wire=True, compression="int8")
     assert "compression = none" in refused("privacy", "attack", packed, "--attack", "inversion")
+    down, _ = synthetic_run("down", record_wire=True, compression_down="int8")
+    assert "compression-down = none" in refused("privacy", "attack", down, "--attack", "span")
 
 
 def _config(folder):

@@ -50,7 +50,7 @@ def test_the_figures_of_the_summary_are_those_of_the_table(synthetic_run):
 
 @pytest.mark.parametrize("step", [0, 1, 3, 4, 6, 7])
 def test_a_killed_run_resumes_to_the_same_bytes(synthetic_run, monkeypatch, step):
-    whole, summary = synthetic_run("whole")
+    whole, summary = synthetic_run("intact")  # a name as long: it is in each message
     with killed_after(step, monkeypatch):
         synthetic_run("killed")
     folder, resumed = synthetic_run("killed", resume=True)
