@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CELL_KEYS = ("recipe", "record-wire", "seed", "name", "out", "resume")
 #: What attacks found out about a run, in its folder: attacks take longer than the run.
 FOUND = "attacks.json"
+#: What the updates of one site gave away, likewise, in the folder of the first run.
+RECOVERED = "recovery.json"
 CANARIES, QUICK_CANARIES = 300, 60
 SHADOWS, QUICK_SHADOWS = 64, 4
 
@@ -84,7 +86,8 @@ def command(
     how = (shadows or (QUICK_SHADOWS if quick else SHADOWS), QUICK_CANARIES if quick else CANARIES)
     failed = run_all(folder, configs, report, jobs, partial(_take, folder, report, how))
     if report.rows:
-        report.recovery = list(_recoveries(folder, report, quick))
+        first = next(name for name in report.order if name in report.rows)
+        report.recovery = _recovered(folder, out / "runs" / first, quick)
         report.write()
         for line in report.lines():
             console.print(line, markup=False, soft_wrap=True)
@@ -143,19 +146,29 @@ def _attacks_on(spec: "Spec") -> tuple[str, ...]:
     return plan.ATTACKS
 
 
-def _recoveries(
-    app: AppFolder, report: "PrivacyReport", quick: bool
-) -> Iterator[Mapping[str, Any]]:
-    """Yield what updates of one site give away, by how it trains."""
+def _recovered(app: AppFolder, run: Path, quick: bool) -> list[Mapping[str, Any]]:
+    """Return what updates of one site give away, by how it trains; asked of a run once."""
+    from fedretune.study.recovery import BATCHES
+
+    batches = BATCHES[:2] if quick else BATCHES
+    kept = run / RECOVERED
+    if not kept.is_file() or json.loads(kept.read_text())["batches"] != list(batches):
+        found = {"batches": batches, "rows": list(_recoveries(app, run, batches))}
+        kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    rows: list[Mapping[str, Any]] = json.loads(kept.read_text())["rows"]
+    return rows
+
+
+def _recoveries(app: AppFolder, run: Path, batches: Sequence[int]) -> Iterator[Mapping[str, Any]]:
     import torch
 
     from fedretune.privacy.attacks.target import Examples
     from fedretune.study.recovery import BATCHES, recover, ways
 
-    world = world_of(app, report.folder / "runs" / next(iter(report.rows)))
+    world = world_of(app, run)
     rows = torch.arange(min(2 * max(BATCHES), len(world.labels))).numpy()
     images, labels = world.embeddings.take(rows), world.labels[rows]
     examples = Examples(torch.from_numpy(images), torch.from_numpy(labels))
-    for way in ways(BATCHES[:2] if quick else BATCHES):
+    for way in ways(batches):
         if 2 * way.batch <= len(examples):
             yield vars(recover(examples, world.prompts, way, 1))

@@ -44,8 +44,13 @@ def test_a_study_leaves_its_tables_and_goes_on_where_it_was(fedretune, tiny, out
     assert one["nearest"].item() >= 0.95
     lines = (out / "study" / "table.md").read_text()
     assert "# fedretune study privacy" in lines
+    first = next((out / "study" / "runs").glob("*/recovery.json"))
+    kept = json.loads(first.read_text())
+    kept["rows"][0]["cosine"] = 0.123
+    first.write_text(json.dumps(kept))
     again = fedretune(*words_of(tiny, out), "--set", "privacy.delta=0.02")
     assert "2 runs, of which 2 are done." in again.err
+    assert pd.read_csv(out / "study" / "recovery.csv")["cosine"][0] == 0.123  # asked of it once
 
 
 def test_an_unknown_defence_and_a_key_of_the_studys_own_are_refused(refused, tiny, out):
