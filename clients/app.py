@@ -8,7 +8,7 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients import secure
+from clients import identity, secure
 from clients.down import hold, received
 from clients.guard import content_of, guarded
 from clients.memory import SiteMemory
@@ -50,7 +50,7 @@ app = ClientApp(mods=[guarded(open_site)])
 @app.query()
 def query(message: Message, context: Context) -> Message:
     """Say who this site is and what it brings."""
-    return Message(content_of({}, open_site(context).greeting()), reply_to=message)
+    return Message(content_of({}, identity.greeting(open_site(context), message)), reply_to=message)
 
 
 @app.train()

@@ -6,7 +6,7 @@ is used here.
 
 import os
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from clients.site import Site
 from clients.world import World, world_of
 from fedretune.data.manifest import load_manifest
 from fedretune.errors import UserError
+from fedretune.identity import read_private
 from fedretune.privacy.ledger import PrivacyLedger
 from fedretune.prompts import prompt_set_names
 from fedretune.sites import SiteFile, load_site
@@ -36,7 +37,9 @@ def open_real_site(config: RunConfig, path: Path) -> Site:
     site = load_site(path)
     try:
         _check_possible(config)
-        rules = Rules(site.read_policy(), site.ledger, PrivacyLedger(site.memory / "privacy.csv"))
+        privacy = PrivacyLedger(site.memory / "privacy.csv")
+        key = partial(read_private, site.private_key)
+        rules = Rules(site.read_policy(), site.ledger, privacy, key)
         return Site(site.name, _open(config, site), rules)
     except UserError as error:
         raise UserError(f"{site.name}: {error}", public=f"{site.name}: {error.public}") from error

@@ -4,10 +4,11 @@ In the site's process and from the site's files: no message reaches either.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from flwr.app import ConfigRecord, Message
 
 import fedretune.sites.policy as policies
@@ -42,11 +43,15 @@ def asked_of(message: Message) -> Asked:
 
 @dataclass(frozen=True)
 class Rules:
-    """A site's `policy`, its `ledger` of what has left, and its account of `privacy`."""
+    """A site's `policy`, its `ledger` of what has left, its account of `privacy`; how to sign.
+
+    `key` reads the site's own key, which is in memory no longer than it signs.
+    """
 
     policy: Policy
     ledger: Ledger
     privacy: PrivacyLedger
+    key: Callable[[], EllipticCurvePrivateKey]
 
     def check(self, name: str, world: World, asked: Asked) -> None:
         """Raise `UserError`, with a reason that may be told, if the site `name` declines."""

@@ -104,6 +104,7 @@ class RunConfig(Table):
     attack_strength: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     failures: str = ""
     record_wire: bool = False
+    admitted: str = ""
     allow_backbone_on_wire: bool = False
     adaptor: AdaptorConfig = AdaptorConfig()
     train: TrainConfig = TrainConfig()

@@ -15,6 +15,7 @@ from flwr.serverapp import Grid, ServerApp
 import fedretune
 from fedretune.errors import UserError
 from scenarios import RunConfig, first_trained
+from server.admitted import Admitted
 from server.federation import Federation
 from server.folder import RunFolder, check_place
 from server.handshake import Terms
@@ -30,7 +31,7 @@ from server.sums import FOLDER
 #: Keys that may differ when a run is resumed: they change no figure as long as all sites answer,
 #: and soundly. The last ones say what becomes of the run when they do not.
 MAY_DIFFER = {
-    *("resume", "out", "name", "device", "allow-hub", "workers"),
+    *("resume", "out", "name", "device", "allow-hub", "workers", "admitted"),
     *("round-timeout", "quorum", "patience", "norm-bound"),
 }
 #: What is said where `norm-bound` cannot be kept to.
@@ -62,7 +63,8 @@ def _run(grid: Grid, config: RunConfig, folder: RunFolder, done: int, models: Mo
     recorder = Recorder(folder.path) if config.record_wire else None
     patience = (config.round_timeout, config.patience)
     counted = not config.secure_aggregation
-    federation = Federation(grid, folder, *patience, cohort, recorder, counted)
+    admitted = Admitted.of(config.admitted, config.name)
+    federation = Federation(grid, folder, *patience, cohort, recorder, counted, admitted)
     terms = federation.gather(config.nodes)
     folder.write_config(_resolved(config, terms))
     folder.event(

@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from fedretune import wire
 from fedretune.compression.chain import Held
 from fedretune.errors import UserError
+from server.admitted import Admitted
 from server.down import Holdings
 from server.exchange import UNREADABLE, Exchanged, exchange
 from server.folder import RunFolder
@@ -76,6 +77,8 @@ class Federation:
         Keeps every message.
     counted : bool (default: True)
         Whether sites tell how many images they have, rather than whether there are any.
+    admitted : Admitted, optional
+        By which a site shows that it is the one that it says; without it, it is believed.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Federation:
         cohort: Callable[[], Cohort],
         recorder: Recorder | None = None,
         counted: bool = True,
+        admitted: Admitted | None = None,
     ) -> None:
         self.grid = grid
         self.folder = folder
@@ -95,6 +99,7 @@ class Federation:
         self._cohort = cohort
         self._recorder = recorder
         self._counted = counted
+        self._admitted = admitted
         self._known: set[int] = set()
         self._standing = Standing(patience)
         self._holdings = Holdings()
@@ -310,14 +315,22 @@ class Federation:
         """Return what each node says of itself, if a site that says so can take part at all."""
         asked = {f"node {node}": node for node in sorted(nodes)}
         found: dict[int, Mapping[str, wire.Value]] = {}
+        question = self._admitted and self._admitted.ask(nodes)
+
+        def content(name: str) -> RecordDict:
+            return question.content(asked[name]) if question else RecordDict()
+
         for name, reply in self._exchange(
-            asked, "query", lambda _: RecordDict(), wire.HANDSHAKE, experience, -1, len(asked)
+            asked, "query", content, wire.HANDSHAKE, experience, -1, len(asked)
         ):
             self._known.add(asked[name])
             answer = dict(reply.scalars["site"])
             for more in ("trunk", "first"):
                 answer.update(reply.scalars.get(more, {}))
-            if why := objection(answer):
+            why = objection(answer)
+            if question:
+                why = why or question.objection(asked[name], reply.scalars)
+            if why:
                 self.folder.site(name, experience, -1, "aside", why)
             else:
                 found[asked[name]] = answer

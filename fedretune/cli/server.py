@@ -44,14 +44,15 @@ def admit(
     key: Annotated[Path, typer.Argument(help="A hospital's site.key.pub.")],
     name: Annotated[str, typer.Option(help="The site's name.")],
 ) -> None:
-    """Register a hospital's public key at the running SuperLink: it may connect."""
+    """Register a hospital's public key at the running SuperLink: it may connect, as this name."""
     from rich.markup import escape
 
     from fedretune.cli.superlink import admit_key
     from fedretune.superlink import open_server
 
     node = admit_key(open_server(folder), key, name)
-    say(f"[bold green]Admitted[/] {escape(name)}, node {node}.")
+    known = f"node {node}" if node else "whose key the SuperLink knows already"
+    say(f"[bold green]Admitted[/] {escape(name)}, {known}.")
 
 
 @app.command("sites")

@@ -17,28 +17,52 @@ from fedretune.cli.flower import check_success, script
 from fedretune.cli.processes import end
 from fedretune.cli.runs import Engine
 from fedretune.errors import RunFailedError, UserError
+from fedretune.identity import add_key, check_addable, read_public
+from fedretune.sites.site_file import checked_name
 
 if TYPE_CHECKING:
     from fedretune.superlink import ServerFolder
 
 #: What a run's config calls each hospital's own manifest and backbone.
 AT_SITES = "each site's own"
+#: What the SuperLink says of a key that it has registered before.
+KNOWN = "Public key already in use"
 #: Seconds that ``flwr`` may take for one question; that it may take to end.
 PATIENCE, STOP = 60.0, 5.0
 
 
 def admit_key(server: "ServerFolder", key: Path, name: str) -> str:
-    """Register a public key at the SuperLink; return the id of its node.
+    """Register a public key at the SuperLink, and bind the name to it in the server's own list.
+
+    Returns
+    -------
+    The id of its node; empty where the SuperLink knows the key already.
 
     Raises
     ------
     UserError
-        It is no EC public key, is registered already, or the SuperLink does not answer.
+        It is no EC public key, or no name of a site; the name has another key, or the key another
+        name; or the SuperLink does not answer.
     """
     key = key.expanduser().absolute()
-    if not key.is_file():
-        raise UserError(f"There is no public key {key}: a hospital sends its site.key.pub.")
-    told = _flwr(server, "supernode", "register", str(key), "fedretune", "--name", name)
+    public = read_public(key)
+    try:
+        check_addable(server.admitted, checked_name(name), public)
+    except ValueError as error:
+        raise UserError(f"'{name}' cannot be the name of a site: {error}.") from error
+    node = _register(server, key, name)
+    add_key(server.admitted, name, public)
+    return node
+
+
+def _register(server: "ServerFolder", key: Path, name: str) -> str:
+    """Return the id of the node that a key gets; empty where it has one. Raises `UserError`."""
+    try:
+        told = _flwr(server, "supernode", "register", str(key), "fedretune", "--name", name)
+    except UserError as error:
+        if KNOWN in str(error):
+            return ""
+        raise
     return str(told["node-id"])
 
 
@@ -65,6 +89,10 @@ def _prepare(server: "ServerFolder", app: AppFolder, config: dict[str, Any]) -> 
             )
         config[key] = AT_SITES  # so that nobody takes the default for what the sites had
     check_noise(config)
+    if config["admitted"]:
+        raise UserError("admitted is the list in the server's own folder: leave it out.")
+    server.check_admitted()
+    config["admitted"] = str(server.admitted)
     online = [node for node in registered(server) if node.get("status") == "online"]
     if not config["sites"] and not online:
         raise UserError(

@@ -149,23 +149,14 @@ def _versions() -> str:
 
 
 def _key(site: SiteFile) -> str:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+    from fedretune.identity import fingerprint, read_private
 
     path = site.private_key
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & ~PRIVATE:
         raise UserError(f"Others can read the key {path} (mode {mode:o}): chmod 600 {path}")
-    try:
-        key = load_ssh_private_key(path.read_bytes(), None)
-    except Exception as error:  # cryptography raises its own, ValueError and TypeError
-        raise UserError(
-            f"{path} is no OpenSSH private key without a passphrase: take it from a backup, or "
-            "make a new one (`ssh-keygen -t ecdsa -b 384`) and have its .pub admitted."
-        ) from error
-    if not isinstance(key, EllipticCurvePrivateKey):
-        raise UserError(f"{path} is no EC key, which Flower needs: ssh-keygen -t ecdsa -b 384.")
-    return f"EC, {key.curve.name}, mode {mode:o}"
+    key = read_private(path)
+    return f"EC, {key.curve.name}, mode {mode:o}, {fingerprint(key.public_key())}"
 
 
 def _start(site: SiteFile, folder: Path) -> str:

@@ -30,6 +30,7 @@ WARM_MODULES = (
     "fedretune.data.manifest",
     "fedretune.embeddings",
     "fedretune.evaluation",
+    "fedretune.identity",
     "fedretune.methods",
     "fedretune.sites",
     "fedretune.training",

@@ -11,6 +11,7 @@ from pathlib import Path
 import tomli_w
 
 from fedretune.errors import UserError
+from fedretune.identity import ADMITTED, read_keys, write_lines
 from fedretune.paths import filling
 from fedretune.sites.folder import START, fill, unit_path
 from fedretune.superlink.certificates import AUTHORITY, write_certificates
@@ -46,6 +47,20 @@ class ServerFolder:
     address: str
 
     @property
+    def admitted(self) -> Path:
+        """The list of the sites that were admitted, by name and key."""
+        return self.path / ADMITTED
+
+    def check_admitted(self) -> None:
+        """Raise `UserError` if there is no such list, or it cannot be read."""
+        if not self.admitted.exists():
+            raise UserError(
+                f"There is no {self.admitted}: this folder was made before sites signed who they "
+                "are. Say `fedretune server admit` again for each hospital, with its key and name."
+            )
+        read_keys(self.admitted)
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment in which ``flwr`` finds this SuperLink and no other."""
         return {
@@ -78,6 +93,7 @@ def init_server(folder: Path, new: NewServer) -> None:
 def _fill(draft: Path, folder: Path, new: NewServer) -> None:
     """Fill `draft`, which will be renamed to `folder`."""
     write_certificates(draft, new.hosts)
+    write_lines(draft / ADMITTED, {})
     (draft / "flower").mkdir(mode=0o700)
     reached = "127.0.0.1" if new.bind in ("0.0.0.0", "::") else new.bind
     host = f"[{reached}]" if ":" in reached else reached

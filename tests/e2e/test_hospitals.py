@@ -198,6 +198,20 @@ def test_a_superlink_killed_and_restarted_on_its_database_lets_the_run_go_on_to_
 
 
 @long
+def test_a_hospital_that_calls_itself_another_is_put_aside(federation):
+    """Its SuperNode is let in, with its own key; its name is not."""
+    path = federation.site("site-3") / "site.toml"
+    own = path.read_text()
+    path.write_text(own.replace('name = "site-3"', 'name = "site-1"'))
+    done = federation.run(sites=3, experiences=1, method="zero-shot", name="called")
+    path.write_text(own)
+    assert done.returncode == 0, done.stderr
+    ((node, status, why),) = statuses(federation.root / "runs" / "called")
+    assert (node.split()[0], status) == ("node", "aside")
+    assert why == "it does not sign with the key that was admitted as 'site-1'"
+
+
+@long
 def test_a_key_that_nobody_admitted_is_refused(federation, tmp_path):
     stranger = federation.site("stranger")
     new = NewSite("stranger", superlink=f"127.0.0.1:{federation.port}", port=free_port())
