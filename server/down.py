@@ -60,14 +60,12 @@ class Parcel:
 
     Parameters
     ----------
-    held : Held
     arrays : mapping of record to name to array
         Each update's.
     told : mapping of key to value
         What they are of, and what they lead to.
     """
 
-    held: Held
     arrays: Mapping[str, Arrays]
     told: Mapping[str, Value]
 
@@ -124,11 +122,15 @@ class Down:
         kept = {_LEFT: {"residual": residual, "dropped": dropped}}
         return {**others, **chain, **kept, GLOBAL: adaptor}
 
-    def parcel(self, models: Models, site: str) -> Parcel | None:
-        """Return the updates that a site is sent; None where it is sent the whole adaptor."""
+    def followed_from(self, models: Models, site: str) -> Held | None:
+        """Return from where a site is sent updates; None where it is sent the whole adaptor."""
         held = self.held(site)
         if held is None or held <= tuple(models.get(_LEFT, {}).get("dropped", (-2, -2))):
             return None
+        return held
+
+    def parcel(self, models: Models, held: Held) -> Parcel:
+        """Return the updates for all sites that are sent them from the same place on."""
         since = [arrays for name, arrays in sorted(_chain(models).items()) if _where(name) >= held]
         now = self._now(models)
         told: dict[str, Value] = {
@@ -138,7 +140,7 @@ class Down:
             "result": now,
         }
         updates = {f"{UPDATE}{number}": _without_base(each) for number, each in enumerate(since, 1)}
-        return Parcel(held, updates, told)
+        return Parcel(updates, told)
 
     def _now(self, models: Models) -> str:
         return fingerprint(models[GLOBAL])

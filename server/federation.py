@@ -23,7 +23,7 @@ from server.handshake import Member, Terms, majority, member_of, objection, term
 from server.plausible import Cohort, update_length
 from server.recorder import Recorder
 from server.replies import NoReply, Reply, examples_of, read, sort_out, unreadable
-from server.sizes import payload_bytes
+from server.sizes import known_bytes, payload_bytes
 from server.standing import Standing
 
 Arrays = Mapping[str, wire.Array]
@@ -52,11 +52,6 @@ def _groups(
     for first in trained:
         size = sum(array.nbytes for array in first[2].values())
         yield [first, *islice(trained, group_size(size) - 1)]
-
-
-def _holding(row: Mapping[str, str]) -> tuple[str, Held, str, str]:
-    where = (int(row["experience"]), int(row["round"]))
-    return row["site"], where, row["status"], row["reason"]
 
 
 class Federation:
@@ -104,8 +99,8 @@ class Federation:
         self._standing = Standing(patience)
         self._holdings = Holdings()
         for row in folder.read("sites.csv"):
-            self._standing.note(row["site"], int(row["experience"]), row["status"])
-            self._holdings.note(*_holding(row))
+            where = (int(row["experience"]), int(row["round"]))
+            self._take_in(row["site"], where, row["status"], row["reason"])
 
     def gather(self, sites: int) -> Terms:
         """Wait for nodes, shake hands, and keep the sites that agree with the most.
@@ -159,7 +154,8 @@ class Federation:
         with the reason, and is not among them. `content` makes the message for a site.
         """
         nodes = {site: self.members[site].node for site in sorted(sites)}
-        group = group_size(payload_bytes(content(next(iter(nodes))))) if nodes else 1
+        sent = payload_bytes(content(next(iter(nodes)))) if nodes else 0
+        group = group_size(max(sent, known_bytes(schema)))
         width = group if getattr(self.grid, "at_once", False) else WIDER * group
         yield from self._exchange(nodes, message_type, content, schema, experience, round_, width)
 
@@ -198,10 +194,13 @@ class Federation:
         """List what a site did; put it aside where that was once too often."""
         before = self._standing.aside(site, experience)
         self.folder.site(site, experience, round_, status, reason)
-        self._standing.note(site, experience, status)
-        self._holdings.note(site, (experience, round_), status, reason)
+        self._take_in(site, (experience, round_), status, reason)
         if not before and (why := self._standing.aside(site, experience)):
             self.folder.site(site, experience, round_, "aside", why)
+
+    def _take_in(self, site: str, where: Held, status: str, reason: str) -> None:
+        self._standing.note(site, where[0], status)
+        self._holdings.note(site, where, status, reason)
 
     def _exchange(
         self,

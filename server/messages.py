@@ -58,12 +58,13 @@ def contents(
     def content(site: str) -> RecordDict:
         if site in models:
             return maker({"adaptor": models[site]})()
-        parcel = down.parcel(models, site) if down else None
-        held = parcel.held if parcel else None
+        held = down.followed_from(models, site) if down else None
         if held not in makers:
-            makers[held] = (
-                maker(parcel.arrays, parcel.told) if parcel else maker({"adaptor": models[GLOBAL]})
-            )
+            if down and held:
+                parcel = down.parcel(models, held)
+                makers[held] = maker(parcel.arrays, parcel.told)
+            else:
+                makers[held] = maker({"adaptor": models[GLOBAL]})
         return makers[held]()
 
     return content

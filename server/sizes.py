@@ -1,8 +1,13 @@
 """How many bytes a message takes, without writing it: the ledger counts every one."""
 
+from math import prod
+
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import config_record_to_proto, metric_record_to_proto
 from flwr.proto.recorddict_pb2 import Array as ArrayHeader
+
+from fedretune import wire
 
 
 def payload_bytes(content: RecordDict) -> int:
@@ -12,6 +17,16 @@ def payload_bytes(content: RecordDict) -> int:
     counted: their values' size is known.
     """
     return sum(_field(_text(name) + _field(_record(record))) for name, record in content.items())
+
+
+def known_bytes(schema: wire.Schema) -> int:
+    """Return the bytes of those arrays of a reply whose dtype is known."""
+    return sum(
+        prod(tensor.shape) * np.dtype(tensor.dtypes[0]).itemsize
+        for tensors in schema.arrays.values()
+        for tensor in tensors.values()
+        if len(tensor.dtypes) == 1
+    )
 
 
 def _record(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:

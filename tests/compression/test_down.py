@@ -161,12 +161,13 @@ def test_every_site_comes_to_the_servers_adaptor_whatever_rounds_it_missed(name,
     for number, there in enumerate(rounds):
         step = Step("train", number // 4, number % 4)
         for site in there:
-            parcel = down.parcel(models, str(site))
-            if parcel is None:
+            base_of = down.followed_from(models, str(site))
+            if base_of is None:
                 received = models[GLOBAL]
             else:
+                parcel = down.parcel(models, base_of)
                 updates, wanted = list(parcel.arrays.values()), str(parcel.told["result"])
-                base = held[site][parcel.held]
+                base = held[site][base_of]
                 assert fingerprint(base) == parcel.told["adaptor"]
                 received = follow(compression, base, updates, wanted)
             for key, array in models[GLOBAL].items():
