@@ -31,6 +31,8 @@ Stacked = Mapping[str, Tensor]
 
 #: Adam's, as `torch.optim.Adam` has them.
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+#: What stands before a model's parameters where it is inside `Logits`.
+INSIDE = "model."
 #: Never shrunk by weight decay: its zero means nothing.
 SCALE = "log_scale"
 
@@ -73,11 +75,7 @@ def train_together(
     if not models or len(models) != len(shards) or not all(len(each.images) for each in shards):
         raise ValueError(f"{len(models)} models and {len(shards)} shards, each with an image")
     net = Logits(models[0], prompts, settings.pooling).to(device)
-    named = [dict(each.named_parameters()) for each in models]
-    params: Stacked = {
-        f"model.{name}": torch.stack([each[name].detach() for each in named]).to(device)
-        for name in named[0]
-    }
+    params: Stacked = _stacked(models, device)
     update, data = UPDATES[settings.optimizer](params, settings), _Data(shards, settings, device)
     gradients = vmap(grad_and_value(lambda *given: _loss(net, *given)))
     loss, entries = torch.zeros(2, len(shards), device=device)
@@ -88,15 +86,29 @@ def train_together(
             if epoch == settings.epochs - 1:
                 count = batch[2].sum((1, 2))
                 loss, entries = loss + losses * count, entries + count
-    for place, each in enumerate(named):
-        for name, tensor in each.items():
-            tensor.data.copy_(params[f"model.{name}"][place])
+    _unstack(params, models)
     means = (loss / entries.clamp_min(1.0)).tolist()
     steps = [settings.epochs * -(-len(each.images) // settings.batch_size) for each in shards]
     return [
         TrainingResult(mean, len(shard.images), taken)
         for mean, shard, taken in zip(means, shards, steps, strict=True)
     ]
+
+
+def _stacked(models: "Sequence[Model]", device: str | torch.device) -> dict[str, Tensor]:
+    """Return all models' parameters ``[S, ...]``, by the names that `Logits` gives them."""
+    named = [dict(each.named_parameters()) for each in models]
+    return {
+        f"{INSIDE}{name}": torch.stack([each[name].detach() for each in named]).to(device)
+        for name in named[0]
+    }
+
+
+def _unstack(params: Stacked, models: "Sequence[Model]") -> None:
+    """Give each model its own of the stacked parameters."""
+    for place, model in enumerate(models):
+        for name, tensor in model.named_parameters():
+            tensor.data.copy_(params[f"{INSIDE}{name}"][place])
 
 
 def _loss(

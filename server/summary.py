@@ -42,18 +42,9 @@ def write_summary(
         For each finding the step of the stream that first trains it; a finding that is never
         trained is not in it. None: all are from the first step on.
     """
-    pooled, measures, findings = (
-        _read(folder, name) for name in ("auroc.csv", "measures.csv", "findings.csv")
-    )
     since = dict.fromkeys(terms.findings, 0) if first_trained is None else first_trained
-    by_scoring = {
-        rule: {
-            **_figures(_of(pooled, rule)),
-            **_by_finding(_of(findings, rule), since),
-            **_at_the_end(_of(measures, rule)),
-        }
-        for rule in RULES
-    }
+    pooled = _read(folder, "auroc.csv")
+    by_scoring = _by_scoring(folder, pooled, since)
     summary: dict[str, Any] = {
         "status": "complete",
         "scenario": config.scenario,
@@ -90,6 +81,21 @@ def _read(folder: RunFolder, name: str) -> pd.DataFrame:
 
 def _of(table: pd.DataFrame, rule: str) -> pd.DataFrame:
     return table[table["scoring"] == rule]
+
+
+def _by_scoring(
+    folder: RunFolder, pooled: pd.DataFrame, since: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Return all figures of each scoring rule."""
+    findings, measures = _read(folder, "findings.csv"), _read(folder, "measures.csv")
+    return {
+        rule: {
+            **_figures(_of(pooled, rule)),
+            **_by_finding(_of(findings, rule), since),
+            **_at_the_end(_of(measures, rule)),
+        }
+        for rule in RULES
+    }
 
 
 def _figures(pooled: pd.DataFrame) -> dict[str, Any]:

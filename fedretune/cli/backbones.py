@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedretune.cli.console import console
+from fedretune.cli.console import console, say
 from fedretune.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Frozen vision-language models.")
@@ -48,6 +48,7 @@ def build_backbone(
     out: Annotated[
         Path | None, typer.Option(help="A folder for it; its name finds it where it is left out.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Join two small real towers, from the packages of fedretune[towers], in a minute or two."""
     from rich.progress import Progress, TaskID
@@ -69,7 +70,21 @@ def build_backbone(
             bar.update(tasks[what], completed=done)
 
         folder = build(out or default_folder(), report)
-    typer.echo(folder)
+    tell_folder(folder, as_json)
+
+
+def tell_folder(folder: Path, as_json: bool) -> None:
+    """Tell where a backbone is that was made here, and its fingerprint."""
+    from rich.markup import escape
+
+    from fedretune.backbones import describe
+
+    folder = folder.absolute()
+    info = describe(str(folder))
+    say(f"[bold green]Made[/] {escape(str(folder))}, SHA-256 {info.fingerprint}")
+    if as_json:
+        made = {"folder": str(folder), "dim": info.dim, "fingerprint": info.fingerprint}
+        typer.echo(json.dumps(made))
 
 
 @app.command("verify")

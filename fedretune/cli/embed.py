@@ -3,11 +3,15 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedretune.cli.console import console
+
+if TYPE_CHECKING:
+    from fedretune.data.manifest import Manifest
+    from fedretune.embeddings import Embeddings
 
 
 def command(
@@ -22,24 +26,12 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts to stdout.")] = False,
 ) -> None:
     """Encode the images of a manifest that are not encoded yet; a stopped run goes on there."""
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from fedretune.data.manifest import check_images, load_manifest
-    from fedretune.embeddings import embed_images
 
     loaded = load_manifest(manifest)
     check_images(loaded)
     started = time.perf_counter()
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("Encoding images", total=len(loaded))
-        embeddings = embed_images(
-            loaded,
-            backbone,
-            device=device,
-            allow_hub=allow_hub,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    embeddings = _encode(loaded, backbone, device, allow_hub)
     seconds = time.perf_counter() - started
     counts = {
         "images": len(loaded),
@@ -56,3 +48,21 @@ def command(
     )
     if as_json:
         typer.echo(json.dumps(counts))
+
+
+def _encode(loaded: "Manifest", backbone: str, device: str, allow_hub: bool) -> "Embeddings":
+    """Encode, under a bar."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from fedretune.embeddings import embed_images
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Encoding images", total=len(loaded))
+        return embed_images(
+            loaded,
+            backbone,
+            device=device,
+            allow_hub=allow_hub,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )

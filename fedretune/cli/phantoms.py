@@ -1,10 +1,12 @@
 """``fedretune phantoms``: write phantom chest radiographs, or a sheet to look at."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fedretune.cli.console import say
 from fedretune.errors import UserError
 
 
@@ -21,16 +23,25 @@ def command(
     sheet: Annotated[
         Path | None, typer.Option(help="Draw each finding beside a normal chest into this PNG.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files to stdout.")] = False,
 ) -> None:
     """Write phantom chest radiographs with NIH's 14 findings, or a labelled sheet of them."""
     if out is None and sheet is None:
         raise UserError("Nothing to do: name a folder to fill, or a PNG with --sheet.")
+    from rich.markup import escape
+
+    made: dict[str, str | None] = {"sheet": None, "manifest": None}
     if sheet is not None:
         from fedretune.data.phantoms.sheet import sheet as draw_sheet
 
-        typer.echo(draw_sheet(sheet, seed))
+        made["sheet"] = str(draw_sheet(sheet, seed))
     if out is not None:
-        typer.echo(_write(out, patients, sites, seed, size))
+        made["manifest"] = str(_write(out, patients, sites, seed, size))
+    for what, path in made.items():
+        if path is not None:
+            say(f"{what.capitalize()}: {escape(path)}")
+    if as_json:
+        typer.echo(json.dumps(made))
 
 
 def _write(out: Path, patients: int, sites: int, seed: int, size: int) -> Path:

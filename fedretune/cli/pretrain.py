@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from fedretune.cli.backbones import AsJson, tell_folder
+
 
 def command(
     out: Annotated[Path, typer.Argument(help="Folder for the model; must be empty or not exist.")],
@@ -16,6 +18,7 @@ def command(
         Literal["resnet", "vit"],
         typer.Option(help="resnet: phantom-clip. vit: taught by phantom-clip; LoRA goes into it."),
     ] = "resnet",
+    as_json: AsJson = False,
 ) -> None:
     """Train phantom-clip on phantoms and templated reports, on this machine's CPU."""
     from rich.console import Console
@@ -37,4 +40,4 @@ def command(
             folder = distil(out, recipe, seed, report)
         else:
             folder = pretrain(out, recipe, seed, report)
-    typer.echo(folder)
+    tell_folder(folder, as_json)

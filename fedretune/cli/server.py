@@ -22,11 +22,14 @@ def init(
     ] = None,
     bind: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 9092,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files to stdout.")] = False,
 ) -> None:
     """Make a server's folder: certificates for a trial, start.sh, a systemd unit."""
     from rich.markup import escape
 
-    from fedretune.superlink import NewServer, init_server
+    from fedretune.sites.folder import START
+    from fedretune.superlink import NewServer, init_server, open_server
+    from fedretune.superlink.certificates import AUTHORITY
 
     hosts = [*(host or []), *([bind] if bind not in ("0.0.0.0", "::") else [])]
     init_server(folder, NewServer(tuple(hosts), bind, port))
@@ -36,6 +39,11 @@ def init(
     say(f"2. Send {where}/ca.crt to each hospital; admit the key that it sends:")
     say(f"   fedretune server admit {where} KEY.pub --name NAME")
     say(f"3. When their SuperNodes run:\n   fedretune server run {where} --sites 3")
+    if as_json:
+        made = open_server(folder)
+        files = {"root_certificate": AUTHORITY, "start": START}
+        paths = {what: str(made.path / each) for what, each in files.items()}
+        typer.echo(json.dumps({"address": made.address, **paths}))
 
 
 @app.command("admit")
@@ -43,6 +51,7 @@ def admit(
     folder: Folder,
     key: Annotated[Path, typer.Argument(help="A hospital's site.key.pub.")],
     name: Annotated[str, typer.Option(help="The site's name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print its node to stdout.")] = False,
 ) -> None:
     """Register a hospital's public key at the running SuperLink: it may connect, as this name."""
     from rich.markup import escape
@@ -53,6 +62,8 @@ def admit(
     node = admit_key(open_server(folder), key, name)
     known = f"node {node}" if node else "whose key the SuperLink knows already"
     say(f"[bold green]Admitted[/] {escape(name)}, {known}.")
+    if as_json:
+        typer.echo(json.dumps({"name": name, "node": node or None}))
 
 
 @app.command("sites")

@@ -24,11 +24,13 @@ def init(
         str, typer.Option(help="The server's ca.crt; relative to the folder.")
     ] = "ca.crt",
     port: Annotated[int, typer.Option(help="A free port of this machine, for itself.")] = 9094,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files to stdout.")] = False,
 ) -> None:
     """Make a hospital's folder: site.toml, policy.toml, keys, start.sh and a systemd unit."""
     from rich.markup import escape
 
-    from fedretune.sites.folder import NewSite, init_site
+    from fedretune.sites.folder import START, NewSite, init_site
+    from fedretune.sites.site_file import POLICY, SITE
 
     if manifest != "manifest.csv":
         manifest = str(Path(manifest).expanduser().absolute())
@@ -40,6 +42,10 @@ def init(
     say("2. Send site.key.pub to the server's operator, and have its ca.crt sent to you.")
     say(f"3. When both are done:\n   fedretune site check {escape(str(folder))}")
     say(f"   {escape(str(folder))}/start.sh")
+    if as_json:
+        names = {"site": SITE, "policy": POLICY, "public_key": "site.key.pub", "start": START}
+        files = {what: str(folder.expanduser().absolute() / each) for what, each in names.items()}
+        typer.echo(json.dumps({"name": name, **files}))
 
 
 @app.command("check")

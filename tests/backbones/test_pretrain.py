@@ -1,5 +1,6 @@
 """Pretraining in miniature, and the folder that ships."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from fedretune.backbones import load_backbone
+from fedretune.backbones import describe, load_backbone
 from fedretune.backbones.pretrain import Recipe, folder, judge, learn, pretrain, recipe_for
 from fedretune.backbones.pretrain.reports import UNMENTIONED, vocabulary
 from fedretune.data.phantoms import render, sample_cohort
 from fedretune.errors import UserError
 from fedretune.findings import NIH14
+from tests.backbones.tiny import write_folder
 
 TINY = Recipe(patients=10, sites=2, steps=2, batch=8, ceiling_steps=1, judged_patients=12)
 FILES = {"open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "MODEL_CARD.md"}
@@ -99,6 +101,29 @@ def test_the_command_refuses_too_few_minutes(tmp_path: Path) -> None:
     app.command()(command)
     result = CliRunner().invoke(app, [str(tmp_path / "x"), "--minutes", "1"])
     assert isinstance(result.exception, UserError)
+
+
+@pytest.mark.parametrize(
+    ("tower", "trains"),
+    [("resnet", "fedretune.backbones.pretrain"), ("vit", "fedretune.backbones.pretrain.distil")],
+)
+def test_the_command_tells_machines_what_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tower: str, trains: str
+) -> None:
+    import typer
+
+    from fedretune.cli.pretrain import command
+
+    name = "pretrain" if tower == "resnet" else "distil"
+    monkeypatch.setattr(f"{trains}.{name}", lambda out, *_: write_folder(out))
+    app = typer.Typer()
+    app.command()(command)
+    made = tmp_path / "made"
+    result = CliRunner().invoke(app, [str(made), "--tower", tower, "--json"])
+    info = describe(str(made))
+    told = {"folder": str(made), "dim": info.dim, "fingerprint": info.fingerprint}
+    assert json.loads(result.stdout) == told
+    assert info.fingerprint in result.stderr
 
 
 def _shipped() -> Path:

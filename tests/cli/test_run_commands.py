@@ -137,12 +137,12 @@ def test_evaluating_with_another_backbone_is_refused(fedretune, refused, tiny, o
     assert "is not the one that" in refused("evaluate", out / "it")
 
 
-def test_help_is_told_without_importing_torch():
+def test_help_is_told_without_importing_torch_or_numpy():
     code = (
         "import sys; sys.argv = ['fedretune', 'run', '--help']\n"
         "from fedretune.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print({'torch', 'open_clip', 'flwr', 'pandas'} & set(sys.modules))"
+        "print({'torch', 'open_clip', 'flwr', 'pandas', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

@@ -1,5 +1,6 @@
 """The server's folder: certificates that Python's ssl accepts, or refuses, on loopback."""
 
+import json
 import socket
 import ssl
 import stat
@@ -7,6 +8,7 @@ import subprocess
 import threading
 import tomllib
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -129,8 +131,15 @@ def test_no_server_no_host_and_no_certificate_are_told_apart(tmp_path, site):
 
 def test_a_servers_folder_has_its_certificates_and_a_connection_of_its_own(fedretune, tmp_path):
     folder = tmp_path / "server"
-    done = fedretune("server", "init", folder, "--bind", "0.0.0.0", "--port", 9443)
+    done = fedretune("server", "init", folder, "--bind", "0.0.0.0", "--port", 9443, "--json")
     assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told == {
+        "address": "127.0.0.1:9443",
+        "root_certificate": str(folder / "ca.crt"),
+        "start": str(folder / "start.sh"),
+    }
+    assert all(Path(told[each]).is_file() for each in ("root_certificate", "start"))
     assert stat.S_IMODE((folder / "server.key").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     config = tomllib.loads((folder / "flower" / "config.toml").read_text())
@@ -160,6 +169,17 @@ def test_a_key_that_is_not_there_is_not_admitted(refused, tmp_path):
     init_server(tmp_path / "server", NewServer())
     said = refused("server", "admit", tmp_path / "server", tmp_path / "k.pub", "--name", "n")
     assert "no public key" in said
+
+
+@pytest.mark.parametrize(("flags", "out"), [([], ""), (["--json"], {"name": "n", "node": "17"})])
+def test_what_was_admitted_is_told_to_people_and_on_request_to_machines(
+    fedretune, monkeypatch, tmp_path, flags, out
+):
+    init_server(tmp_path / "server", NewServer())
+    monkeypatch.setattr("fedretune.cli.superlink.admit_key", lambda server, key, name: "17")
+    done = fedretune("server", "admit", tmp_path / "server", "k.pub", "--name", "n", *flags)
+    assert (done.code, done.err) == (0, "Admitted n, node 17.")
+    assert (json.loads(done.out) if done.out else "") == out
 
 
 @pytest.mark.parametrize(("option", "value"), [("manifest", "/x.csv"), ("backbone", "other")])

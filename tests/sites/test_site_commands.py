@@ -24,9 +24,17 @@ def mode(path) -> int:
 def test_a_new_folder_has_all_that_a_site_needs_and_its_key_is_its_own(fedretune, tmp_path):
     folder = tmp_path / "north"
     done = fedretune(
-        "site", "init", folder, "--name", "north", "--superlink", "server.example:9092"
+        "site", "init", folder, "--name", "north", "--superlink", "server.example:9092", "--json"
     )
     assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told == {
+        "name": "north",
+        "site": str(folder / "site.toml"),
+        "policy": str(folder / "policy.toml"),
+        "public_key": str(folder / "site.key.pub"),
+        "start": str(folder / "start.sh"),
+    }
     made = {path.name for path in folder.iterdir() if path.is_file()}
     scripts = {"start.sh", "fedretune-site.service"}
     assert made == {"site.toml", "policy.toml", "site.key", "site.key.pub", *scripts}

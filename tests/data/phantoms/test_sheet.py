@@ -1,5 +1,6 @@
 """The sheet and the command."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,19 @@ def test_a_sheet_with_an_unknown_ending_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_writes_a_folder_and_prints_the_manifest(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = CliRunner().invoke(app, [str(out), "--patients", "3", "--sites", "1", "--size", "32"])
+    few = ["--patients", "3", "--sites", "1", "--size", "32"]
+    result = CliRunner().invoke(app, [str(out), *few])
     assert result.exit_code == 0
-    assert str(out / "manifest.csv") in result.output
+    assert result.stdout == ""
+    assert str(out / "manifest.csv") in result.stderr.replace("\n", "")
+
+
+def test_the_command_tells_machines_both_files(tmp_path: Path) -> None:
+    asked = [str(tmp_path / "p"), "--sheet", str(tmp_path / "s.png"), "--patients", "1"]
+    result = CliRunner().invoke(app, [*asked, "--sites", "1", "--size", "32", "--json"])
+    told = json.loads(result.stdout)
+    assert told == {"sheet": asked[2], "manifest": str(tmp_path / "p" / "manifest.csv")}
+    assert all(Path(each).is_file() for each in told.values())
 
 
 def test_a_command_with_nothing_to_do_says_so() -> None:
