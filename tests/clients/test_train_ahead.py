@@ -26,7 +26,7 @@ def batched_run(synthetic_run, monkeypatch):
 
     def run(name: str, **values):
         monkeypatch.setattr(
-            "tests.conftest.simulate",
+            "server.simulator.simulate",
             lambda server, client, config, sites, workers: simulate(
                 server, client, config, sites, workers, train_ahead
             ),
@@ -38,8 +38,8 @@ def batched_run(synthetic_run, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["retune", "offsets", "linear-probe"])
-def test_a_run_is_the_same_together_as_one_by_one(synthetic_run, batched_run, method):
-    alone, _ = synthetic_run("alone", method=method)
+def test_a_run_is_the_same_together_as_one_by_one(finished, batched_run, method):
+    alone, _ = finished(method=method)
     together, batches = batched_run("together", method=method)
     assert batches == [SITES] * 4  # 2 experiences of 2 rounds
     one, other = (load(folder / "adaptors.safetensors")[1] for folder in (alone, together))
@@ -47,8 +47,8 @@ def test_a_run_is_the_same_together_as_one_by_one(synthetic_run, batched_run, me
         np.testing.assert_allclose(other[name], one[name], rtol=1e-3, atol=1e-5)
 
 
-def test_a_method_that_adds_to_the_loss_trains_one_by_one(synthetic_run, batched_run):
-    alone, _ = synthetic_run("alone", method="anchor")
+def test_a_method_that_adds_to_the_loss_trains_one_by_one(finished, batched_run):
+    alone, _ = finished(method="anchor")
     together, batches = batched_run("together", method="anchor")
     assert batches == []
     assert (alone / "adaptors.safetensors").read_bytes() == (

@@ -20,8 +20,8 @@ every_remedy = pytest.mark.parametrize("method", REMEDIES)
 
 
 @every_method
-def test_a_method_runs_to_its_end_and_reports_the_figures(synthetic_run, method):
-    folder, summary = synthetic_run(method=method, **SCENARIO)
+def test_a_method_runs_to_its_end_and_reports_the_figures(finished, method):
+    folder, summary = finished(method=method, **SCENARIO)
     assert summary["status"] == "complete"
     assert summary["method"] == method
     assert 0 <= summary["final_auroc"] <= 1
@@ -30,21 +30,19 @@ def test_a_method_runs_to_its_end_and_reports_the_figures(synthetic_run, method)
 
 
 @every_method
-def test_a_method_gives_the_same_bytes_again(synthetic_run, method):
-    tables = [
-        (synthetic_run(name, method=method, **SCENARIO)[0] / "auroc.csv").read_bytes()
-        for name in "ab"
-    ]
+def test_a_method_gives_the_same_bytes_again(synthetic_run, finished, method):
+    folders = [run(method=method, **SCENARIO)[0] for run in (finished, synthetic_run)]
+    tables = [(folder / "auroc.csv").read_bytes() for folder in folders]
     assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize("step", [4, 5, 6])
 @pytest.mark.parametrize("method", [*REMEDIES, "offsets"])
 def test_what_is_remembered_along_the_stream_survives_a_kill(
-    synthetic_run, monkeypatch, method, step
+    synthetic_run, finished, monkeypatch, method, step
 ):
     """Steps 3 and 4 are the first experience's rounds, 5 its evaluation, 6 the next round."""
-    whole, _ = synthetic_run("whole", method=method, **SCENARIO)
+    whole, _ = finished(method=method, **SCENARIO)
     with killed_after(step, monkeypatch):
         synthetic_run("killed", method=method, **SCENARIO)
     folder, _ = synthetic_run("killed", method=method, resume=True, **SCENARIO)
@@ -52,24 +50,24 @@ def test_what_is_remembered_along_the_stream_survives_a_kill(
 
 
 @every_remedy
-def test_a_remedy_of_some_strength_changes_what_is_learnt(synthetic_run, method):
-    plain = adaptors(synthetic_run("plain", **SCENARIO)[0])
-    assert adaptors(synthetic_run("remedy", method=method, **SCENARIO)[0]) != plain
+def test_a_remedy_of_some_strength_changes_what_is_learnt(finished, method):
+    plain = adaptors(finished(method="retune", **SCENARIO)[0])
+    assert adaptors(finished(method=method, **SCENARIO)[0]) != plain
 
 
 @pytest.mark.parametrize("method", [name for name in REMEDIES if name != "replay"])
-def test_a_remedy_of_no_strength_is_the_method_without_it(synthetic_run, method):
+def test_a_remedy_of_no_strength_is_the_method_without_it(synthetic_run, finished, method):
     without = "lora-sum" if method == "o-lora" else "retune"
-    plain, _ = synthetic_run("plain", method=without, **SCENARIO)
-    remedy, _ = synthetic_run("none", method=method, **{f"remedy__{method}": 0.0}, **SCENARIO)
+    plain, _ = finished(method=without, **SCENARIO)
+    remedy, _ = synthetic_run(method=method, **{f"remedy__{method}": 0.0}, **SCENARIO)
     mine, theirs = (load(folder / "adaptors.safetensors")[1] for folder in (plain, remedy))
     for name, array in mine.items():
         np.testing.assert_allclose(array, theirs[name], atol=1e-6)
 
 
 @every_method
-def test_all_that_a_method_trains_stays_finite(synthetic_run, method):
-    folder, _ = synthetic_run(method=method, **SCENARIO)
+def test_all_that_a_method_trains_stays_finite(finished, method):
+    folder, _ = finished(method=method, **SCENARIO)
     values = pd.read_json(folder / "metrics.jsonl", lines=True).query("event == 'round'")
     assert len(values) == 0 or np.isfinite(values["loss"]).all()
 
@@ -116,13 +114,13 @@ def test_a_local_site_alone_is_a_federation_of_one(synthetic_run):
     assert all(np.array_equal(own[name], shared[name]) for name in own)
 
 
-def test_a_masked_linear_probe_never_changes_a_finding_that_it_does_not_train(synthetic_run):
-    _, summary = synthetic_run(method="linear-probe", **SCENARIO)
+def test_a_masked_linear_probe_never_changes_a_finding_that_it_does_not_train(finished):
+    _, summary = finished(method="linear-probe", **SCENARIO)
     assert summary["finding_forgetting"] == 0.0
 
 
-def test_unlabelled_findings_as_negatives_change_what_is_learnt(synthetic_run):
-    masked = adaptors(synthetic_run("mask", **SCENARIO)[0])
+def test_unlabelled_findings_as_negatives_change_what_is_learnt(synthetic_run, finished):
+    masked = adaptors(finished(method="retune", **SCENARIO)[0])
     assert adaptors(synthetic_run("negative", unlabelled="negative", **SCENARIO)[0]) != masked
 
 

@@ -22,8 +22,8 @@ HISTOGRAM = st.lists(st.integers(0, 5), min_size=6, max_size=6)
 
 
 @pytest.mark.parametrize("method", ["retune", "zero-shot", "joint"])
-def test_the_figures_are_those_of_the_summary(synthetic_run, method):
-    folder, summary = synthetic_run(method=method, experiences=3)
+def test_the_figures_are_those_of_the_summary(finished, method):
+    folder, summary = finished(method=method, experiences=3)
     numbers = Numbers(read_run(folder))
     retention = numbers.retention
     pairs = {
@@ -45,10 +45,10 @@ def test_finding_forgetting_of_an_unfinished_run_is_what_the_summary_would_say(s
     assert numbers.finding_forgetting == pytest.approx(summary["finding_forgetting"], abs=2e-6)
 
 
-def test_a_sites_macro_auroc_is_the_mean_of_its_rows(synthetic_run):
+def test_a_sites_macro_auroc_is_the_mean_of_its_rows(finished):
     import pandas as pd
 
-    folder, _ = synthetic_run()
+    folder, _ = finished()
     rows = pd.read_csv(folder / "auroc.csv").query("scoring == 'difference' and site == 'site-1'")
     keys = ["model", "after_experience", "experience"]
     expected = rows.groupby(keys)["auroc"].mean().groupby(level=[0, 1]).mean()
@@ -92,8 +92,8 @@ def test_the_gaps_of_the_reliability_diagram_are_the_calibration_error():
     ).all()
 
 
-def test_what_a_run_keeps_is_what_its_last_auroc_came_from(synthetic_run):
-    folder, _ = synthetic_run()
+def test_what_a_run_keeps_is_what_its_last_auroc_came_from(finished):
+    folder, _ = finished()
     run = read_run(folder)
     counts = run.histograms["adapted"].counts
     assert counts.shape[-1] == BINS

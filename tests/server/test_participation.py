@@ -61,8 +61,8 @@ def test_a_share_of_the_sites_is_refused_where_each_must_see_an_experiences_end(
 
 
 @pytest.mark.parametrize("method", ["retune", "retune+lwf", "local"])
-def test_asking_in_groups_changes_no_bit(synthetic_run, monkeypatch, method):
-    whole, _ = synthetic_run("whole", sites=5, method=method)
+def test_asking_in_groups_changes_no_bit(synthetic_run, finished, monkeypatch, method):
+    whole, _ = finished(sites=5, method=method)
     monkeypatch.setattr(server.federation, "GROUP", 2)
     grouped, _ = synthetic_run("grouped", sites=5, method=method)
     for file in ("auroc.csv", "measures.csv", "findings.csv", "sites.csv"):

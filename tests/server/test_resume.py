@@ -16,11 +16,11 @@ from tests.run_folders import adaptors, killed_after
 
 @pytest.mark.parametrize("step", [2, 3, 4, 5, 6, 7])
 def test_a_site_remembers_what_it_wrote_before_the_servers_checkpoint(
-    synthetic_run, monkeypatch, step
+    synthetic_run, finished, monkeypatch, step
 ):
     """Killed before the checkpoint of a round: its sites have written, the server has not."""
     how = {"method": "ewc+replay", "remedy__replay": 5}
-    whole, _ = synthetic_run("whole", **how)
+    whole, _ = finished(**how)
     with killed_after(step, monkeypatch):
         synthetic_run("killed", **how)
     killed, _ = synthetic_run("killed", resume=True, **how)
@@ -32,14 +32,14 @@ def test_a_site_remembers_what_it_wrote_before_the_servers_checkpoint(
 
 
 def test_a_run_killed_twice_at_the_same_step_and_with_its_last_checkpoint_lost_goes_on(
-    synthetic_run, monkeypatch
+    synthetic_run, finished, monkeypatch, tmp_path
 ):
-    whole, _ = synthetic_run("whole")
+    whole, _ = finished()
     with killed_after(5, monkeypatch):
         synthetic_run("killed")
     with killed_after(5, monkeypatch):
         synthetic_run("killed", resume=True)
-    folder = whole.parent / "killed"
+    folder = tmp_path / "killed"
     last = sorted((folder / "checkpoints").glob("*.safetensors"))[-1]
     last.write_bytes(last.read_bytes()[:-7])
     synthetic_run("killed", resume=True)

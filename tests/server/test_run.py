@@ -29,16 +29,16 @@ def test_a_run_learns_and_leaves_every_file(synthetic_run):
             assert (folder / table).read_text().splitlines()[0] == ",".join(columns)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(synthetic_run):
-    first, again, other = (
-        adaptors(synthetic_run(name, seed=seed)[0]) for name, seed in (("a", 1), ("b", 1), ("c", 2))
-    )
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(synthetic_run, finished):
+    assert finished()[1]["seed"] == 1
+    first = adaptors(finished()[0])
+    again, other = (adaptors(synthetic_run(str(seed), seed=seed)[0]) for seed in (1, 2))
     assert first == again
     assert first != other
 
 
-def test_the_figures_of_the_summary_are_those_of_the_table(synthetic_run):
-    folder, summary = synthetic_run(experiences=3)
+def test_the_figures_of_the_summary_are_those_of_the_table(finished):
+    folder, summary = finished(experiences=3)
     table = pd.read_csv(folder / "auroc.csv").query(
         "site == 'pooled' and scoring == 'difference' and model == 'adapted'"
     )
@@ -49,8 +49,8 @@ def test_the_figures_of_the_summary_are_those_of_the_table(synthetic_run):
 
 
 @pytest.mark.parametrize("step", [0, 1, 3, 4, 6, 7])
-def test_a_killed_run_resumes_to_the_same_bytes(synthetic_run, monkeypatch, step):
-    whole, summary = synthetic_run("intact")  # a name as long: it is in each message
+def test_a_killed_run_resumes_to_the_same_bytes(synthetic_run, finished, monkeypatch, step):
+    whole, summary = finished(name="intact")  # a name as long: it is in each message
     with killed_after(step, monkeypatch):
         synthetic_run("killed")
     folder, resumed = synthetic_run("killed", resume=True)
@@ -139,7 +139,7 @@ def test_an_unsound_reply_is_left_out_listed_and_ends_nothing(synthetic_run, spo
     )
 
 
-def test_below_the_quorum_the_run_ends_with_a_reason_and_can_be_resumed(synthetic_run):
+def test_below_the_quorum_the_run_ends_with_a_reason_and_can_be_resumed(synthetic_run, finished):
     def raising(message, context):
         if message.metadata.message_type == "train":
             raise OSError("gone")
@@ -149,7 +149,7 @@ def test_below_the_quorum_the_run_ends_with_a_reason_and_can_be_resumed(syntheti
         synthetic_run(client_app=raising)
     folder, summary = synthetic_run(resume=True)
     assert summary["status"] == "complete"
-    assert adaptors(folder) == adaptors(synthetic_run("whole")[0])
+    assert adaptors(folder) == adaptors(finished()[0])
 
 
 def test_a_site_with_another_backbone_is_put_aside_with_the_reason(synthetic_run):
@@ -199,8 +199,8 @@ def test_a_site_that_joins_late_sits_out_until_then_and_is_listed(synthetic_run)
     assert 1 <= rows["site"].nunique() < 3
 
 
-def test_events_are_one_json_object_a_line(synthetic_run):
-    folder, _ = synthetic_run()
+def test_events_are_one_json_object_a_line(finished):
+    folder, _ = finished()
     events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events]
     assert kinds[:4] == ["joined"] * 3 + ["start"]

@@ -57,7 +57,7 @@ def test_a_nodes_state_follows_it_from_process_to_process():
     assert 2 <= len(processes) <= 3
 
 
-def test_a_worker_ended_from_outside_stops_the_run_with_advice_and_loses_nothing(synthetic_run):
+def test_a_worker_ended_from_outside_stops_the_run_with_advice_and_loses_nothing(synthetic_run, finished):
     def dying(message, context):
         if context.node_id == 2 and message.metadata.message_type == "train":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -65,7 +65,7 @@ def test_a_worker_ended_from_outside_stops_the_run_with_advice_and_loses_nothing
 
     with pytest.raises(UserError, match="--resume"):
         synthetic_run("killed", client_app=dying, workers=2)
-    whole, _ = synthetic_run("whole")
+    whole, _ = finished()
     folder, summary = synthetic_run("killed", resume=True)
     assert summary["status"] == "complete"
     assert adaptors(folder) == adaptors(whole)

@@ -39,10 +39,10 @@ def late_first(monkeypatch):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_killed_resumed_and_with_replies_in_another_order_a_run_ends_in_the_same_bytes(
-    synthetic_run, monkeypatch, late_first, strategy
+    synthetic_run, finished, monkeypatch, late_first, strategy
 ):
     keys = {**SHORT, "strategy": strategy, "sites": max(3, least(strategy))}
-    whole, summary = synthetic_run("whole", **keys)
+    whole, summary = finished(**keys)
     assert (summary["status"], summary["quarantined"]) == ("complete", [])
     with killed_after(3, monkeypatch):
         synthetic_run("killed", **keys)
@@ -80,10 +80,10 @@ def test_what_the_server_remembers_is_no_adaptor_and_replaces_what_it_remembered
     assert state_of(with_state(stored, {})) == {}
 
 
-def test_the_strategies_learn_and_are_not_one_another(synthetic_run):
+def test_the_strategies_learn_and_are_not_one_another(finished):
     ends = {}
     for strategy in APART:
-        folder, summary = synthetic_run(strategy, strategy=strategy, train__epochs=2)
+        folder, summary = finished(strategy=strategy, train__epochs=2)
         assert summary["final_auroc"] > summary["zero_shot_auroc"]
         ends[adaptors(folder)] = strategy
     assert len(ends) == len(APART)
@@ -209,13 +209,13 @@ def refusing(rounds):
     return app
 
 
-def test_a_round_with_too_few_sound_replies_says_so_and_the_run_can_be_resumed(synthetic_run):
+def test_a_round_with_too_few_sound_replies_says_so_and_the_run_can_be_resumed(synthetic_run, finished):
     keys = {"strategy": "krum", "sites": 5, **SHORT}
     with pytest.raises(UserError, match=r"Only 3 of 5 .* round 1\), and strategy = krum needs 5"):
         synthetic_run(client_app=refusing([1]), **keys)
     folder, summary = synthetic_run(resume=True, **keys)
     assert summary["status"] == "complete"
-    assert adaptors(folder) == adaptors(synthetic_run("whole", **keys)[0])
+    assert adaptors(folder) == adaptors(finished(**keys)[0])
 
 
 def test_too_few_sites_in_some_experience_are_refused_before_training(synthetic_run):
