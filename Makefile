@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A file's tests share what they make, so one worker runs them all; slow files come first.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-all lint docs bench clean
 
@@ -18,11 +20,11 @@ demo: setup
 	$(BIN)/fedretune run --sites 4 --experiences 5 --seed 1
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest $(WORKERS)
 
 # Also the tests that take minutes: runs on real SuperLinks and SuperNodes among them.
 test-all: lint
-	$(BIN)/pytest -n 2 --dist loadgroup -m 'long or not long'
+	$(BIN)/pytest $(WORKERS) -m 'long or not long'
 
 lint: setup
 	$(BIN)/ruff check .

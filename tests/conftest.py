@@ -1,11 +1,12 @@
 """What all tests share: a cache of their own, and runs over a world without images."""
 
 import atexit
+import gc
 import json
 import os
 import shutil
 import tempfile
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 # Before anything reads it: tests neither use nor fill the user's cache, and ask no hub.
@@ -39,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_collection_finish() -> None:
+    """Spare each later search for garbage what is here for good: torch, and all tests."""
+    gc.collect()
+    gc.freeze()
+
+
 def synthetic(out: Path, patch: pytest.MonkeyPatch):
     """Give a function from config to the (folder, summary) of a run of the two apps in `out`."""
     import clients.app
@@ -70,7 +77,7 @@ def synthetic_run(tmp_path, monkeypatch):
 def finished(tmp_path_factory):
     """The same of an undisturbed run, made once however many tests look at it: none changes it."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def made(*values):
         with pytest.MonkeyPatch.context() as patch:
             return synthetic(tmp_path_factory.mktemp("finished"), patch)(**dict(values))

@@ -5,7 +5,6 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -254,8 +253,12 @@ def in_process(app: AppFolder, config: dict[str, Any]) -> None:
         raise RunFailedError(str(error)) from error
 
 
-#: Flower's processes want the memory that making the data takes, so it is made apart for them.
-RUN = Engine("run", partial(apart, make_data), _with_flower)
+def _make_data_apart(app: AppFolder, config: dict[str, Any]) -> int:
+    """Do so in a process of its own: Flower's processes want the memory that it takes."""
+    return apart(make_data, app, config)
+
+
+RUN = Engine("run", _make_data_apart, _with_flower)
 SIMULATE = Engine("simulate", make_data, in_process)
 
 run = _command(RUN, "Simulate a federation with Flower's engine (`flwr run` underneath).")

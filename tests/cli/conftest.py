@@ -37,6 +37,9 @@ def out(tmp_path: Path) -> Path:
 def fedretune(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Result]:
+    # The suite has a process for each core already; tests/server/test_workers.py has the forks.
+    monkeypatch.setattr("fedretune.cli.runs.cores", lambda: 1)
+
     def call(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["fedretune", *map(str, arguments)])
         code = 0
@@ -48,6 +51,12 @@ def fedretune(
         return Result(code, seen.out, " ".join(seen.err.split()))
 
     return call
+
+
+@pytest.fixture
+def in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `run` prepare in this process, which has torch imported already."""
+    monkeypatch.setattr("fedretune.cli.runs.apart", lambda work, *given: work(*given))
 
 
 @pytest.fixture

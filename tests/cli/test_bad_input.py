@@ -114,8 +114,16 @@ def test_an_unknown_key_or_value_names_the_allowed_ones(refused, tiny, out, sett
     ],
 )
 @pytest.mark.parametrize("engine", ["simulate", "run"])
-def test_an_option_that_cannot_be_names_what_can(refused, tiny, out, engine, option, value, words):
+def test_an_option_that_cannot_be_names_what_can(
+    in_place, refused, tiny, out, engine, option, value, words
+):
     assert words in refused(engine, *tiny.options(out, **{option: value}))
+
+
+def test_what_is_wrong_is_told_by_the_process_that_run_prepares_in(refused, tiny, out):
+    assert "There is no manifest /no/such.csv" in refused(
+        "run", *tiny.options(out, manifest="/no/such.csv")
+    )
 
 
 def test_an_option_of_the_wrong_type_is_refused_too(fedretune, tiny, out):

@@ -86,7 +86,7 @@ def test_a_stopped_run_says_what_is_saved_and_the_command_that_goes_on(
 
 
 def test_resuming_with_another_config_names_the_key_before_an_engine_starts(
-    stopped, refused, tiny, out
+    stopped, in_place, refused, tiny, out
 ):
     for engine in ("simulate", "run"):
         message = refused(engine, *tiny.options(out), "--resume")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.docs.blocks import ROOT
 
-pytestmark = pytest.mark.xdist_group("docs")  # which builds the site once
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -111,6 +111,8 @@ class Deployment:
 
     def wait_online(self, count: int) -> None:
         """Wait until so many SuperNodes are online."""
+        for name in self.processes.keys() - {"server"}:  # to ask Flower again and again is dear
+            wait((self.site(name) / "warm.socket").exists, f"{name} has its imports behind it")
         wait(lambda: self.online() >= count, f"{count} SuperNodes are online")
 
     def come_back(self, name: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import PATIENCE, SCRIPTS, way_out
 from tests.run_folders import FILES, adaptors
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("flower")]
+pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[2]
 #: Ray asks in which cloud it is; these lead no further than to the machine's own host.

@@ -20,7 +20,6 @@ from tests.backbones.tiny import write_folder
 from tests.e2e.deployment import SCRIPTS, deployed, free_port, wait
 from tests.e2e.proxy import proxy
 
-pytestmark = pytest.mark.xdist_group("hospitals")
 long = pytest.mark.long
 
 NAMES = ("site-1", "site-2", "site-3")
@@ -317,7 +316,6 @@ def test_when_all_have_been_stopped_no_process_port_or_socket_is_left(tmp_path_f
         made.admit("site-1")
         made.start("site-1")
         made.wait_online(1)
-        wait(lambda: (made.site("site-1") / "warm.socket").exists(), "the warm process is there")
         done = made.run(sites=1, experiences=1, rounds=1, name="done")
         assert done.returncode == 0, done.stderr
         failed = made.run(sites=1, experiences=900, name="failed")  # too few patients for it

@@ -57,7 +57,9 @@ def test_a_nodes_state_follows_it_from_process_to_process():
     assert 2 <= len(processes) <= 3
 
 
-def test_a_worker_ended_from_outside_stops_the_run_with_advice_and_loses_nothing(synthetic_run, finished):
+def test_a_worker_ended_from_outside_stops_the_run_with_advice_and_loses_nothing(
+    synthetic_run, finished
+):
     def dying(message, context):
         if context.node_id == 2 and message.metadata.message_type == "train":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -209,7 +209,9 @@ def refusing(rounds):
     return app
 
 
-def test_a_round_with_too_few_sound_replies_says_so_and_the_run_can_be_resumed(synthetic_run, finished):
+def test_a_round_with_too_few_sound_replies_says_so_and_the_run_can_be_resumed(
+    synthetic_run, finished
+):
     keys = {"strategy": "krum", "sites": 5, **SHORT}
     with pytest.raises(UserError, match=r"Only 3 of 5 .* round 1\), and strategy = krum needs 5"):
         synthetic_run(client_app=refusing([1]), **keys)
