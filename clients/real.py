@@ -39,7 +39,7 @@ def open_real_site(config: RunConfig, path: Path) -> Site:
         _check_possible(config)
         privacy = PrivacyLedger(site.memory / "privacy.csv")
         key = partial(read_private, site.private_key)
-        rules = Rules(site.read_policy(), site.ledger, privacy, key)
+        rules = Rules(site.read_policy(), site.ledger, privacy, key, site.read_peers)
         return Site(site.name, _open(config, site), rules)
     except UserError as error:
         raise UserError(f"{site.name}: {error}", public=f"{site.name}: {error.public}") from error

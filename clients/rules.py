@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
 from flwr.app import ConfigRecord, Message
 
 import fedretune.sites.policy as policies
@@ -45,13 +48,15 @@ def asked_of(message: Message) -> Asked:
 class Rules:
     """A site's `policy`, its `ledger` of what has left, its account of `privacy`; how to sign.
 
-    `key` reads the site's own key, which is in memory no longer than it signs.
+    `key` reads the site's own key, which is in memory no longer than it signs, and `peers` those of
+    other sites.
     """
 
     policy: Policy
     ledger: Ledger
     privacy: PrivacyLedger
     key: Callable[[], EllipticCurvePrivateKey]
+    peers: Callable[[], Mapping[str, EllipticCurvePublicKey]]
 
     def check(self, name: str, world: World, asked: Asked) -> None:
         """Raise `UserError`, with a reason that may be told, if the site `name` declines."""

@@ -5,6 +5,7 @@ from math import prod
 
 from flwr.app import ConfigRecord, Message
 
+from clients.identity import check_signed, signed_keys
 from clients.memory import SiteMemory
 from clients.site import Site
 from clients.world import World
@@ -12,6 +13,7 @@ from fedretune import wire
 from fedretune.compression.chain import BASE
 from fedretune.errors import UserError
 from fedretune.evaluation import BINS
+from fedretune.handshake import SIGNATURE
 from fedretune.privacy.secure.about import About
 from fedretune.privacy.secure.fixed import Numbers, encode_counts
 from fedretune.privacy.secure.kept import Kept
@@ -48,7 +50,8 @@ def keys(site: Site, message: Message) -> Scalars:
         raise refused("a secure sum in a run without it")
     session, public = begun(site.name, about_of(message).text)
     kept_of(site, message).begin(session)
-    return {"keys": {"mask": public.mask.hex(), "seal": public.seal.hex()}}
+    told = {"keys": {"mask": public.mask.hex(), "seal": public.seal.hex()}}
+    return {**told, **signed_keys(site, session.about, public)}
 
 
 def shares(site: Site, message: Message) -> Scalars:
@@ -60,6 +63,7 @@ def shares(site: Site, message: Message) -> Scalars:
         for peer, mask, seal in zip(*columns, strict=True)
     }
     session = kept.session(about_of(message).text)
+    check_signed(site, session.about, peers, _signatures(told))
     after, boxes = shared(session, peers, site.world.config.secure_threshold)
     kept.advance(after)
     return {"shares": {"to": list(boxes), "boxes": [box.hex() for box in boxes.values()]}}
@@ -184,6 +188,13 @@ def _few(site: Site, examples: int) -> int:
             public=f"more images than secure-examples = {most}",
         )
     return examples
+
+
+def _signatures(told: ConfigRecord) -> dict[str, str]:
+    """Return what the server passes on of signatures, by the site that it says has signed."""
+    if SIGNATURE not in told:
+        return {}
+    return dict(zip(_texts(told, "sites"), _texts(told, SIGNATURE), strict=True))
 
 
 def _texts(record: ConfigRecord, name: str) -> list[str]:

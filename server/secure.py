@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from fedretune import wire
 from fedretune.errors import UserError
+from fedretune.handshake import SIGNATURE
 from fedretune.privacy.secure.about import About
 from fedretune.privacy.secure.ring import Ring
 from fedretune.privacy.secure.schema import KEYS, SHARES, TOLD, masked_schema
@@ -75,10 +76,10 @@ class Summing:
         UserError
             Too few stayed, or what they told does not take the masks off.
         """
-        keys = self._keys()
+        keys, signatures = self._keys()
         threshold = threshold_of(len(keys), self.share)
         self._check(len(keys), threshold, "told their keys")
-        boxes = self._boxes(keys)
+        boxes = self._boxes(keys, signatures)
         self._check(len(boxes), threshold, "shared their secrets out")
         ring, count = self.wanted.ring(len(keys)), self.wanted.numbers
         total = MaskedSum(self.wanted.about.text, keys, boxes, threshold, count, ring)
@@ -92,24 +93,33 @@ class Summing:
         except UnmaskingError as error:
             raise UserError(f"Secure aggregation: {error} ({self._where}).") from error
 
-    def _keys(self) -> dict[str, PublicKeys]:
-        """Return the keys of those that answer, without those of no use to the others."""
+    def _keys(self) -> tuple[dict[str, PublicKeys], dict[str, str]]:
+        """Return the keys of those that answer, without those of no use to the others.
+
+        And what they have signed them with, for the other sites to check.
+        """
         found: dict[str, PublicKeys] = {}
+        signatures: dict[str, str] = {}
         for site, reply in self._ask("query.keys", self.wanted.sites, self._bare, KEYS):
             told = reply.scalars["keys"]
             try:
                 found[site] = checked_keys(str(told["mask"]), str(told["seal"]), found.values())
+                signatures[site] = str(reply.scalars.get(SIGNATURE, {}).get("ecdsa", ""))
             except ValueError as error:
                 self._unsound(site, str(error))
-        return found
+        return found, signatures
 
-    def _boxes(self, keys: Mapping[str, PublicKeys]) -> dict[str, dict[str, str]]:
+    def _boxes(
+        self, keys: Mapping[str, PublicKeys], signatures: Mapping[str, str]
+    ) -> dict[str, dict[str, str]]:
         """Return what each that shares its secrets has for each of the others."""
         columns = {
             "sites": list(keys),
             "mask": [each.mask.hex() for each in keys.values()],
             "seal": [each.seal.hex() for each in keys.values()],
         }
+        if any(signatures.values()):  # of simulated sites, none is
+            columns[SIGNATURE] = [signatures[site] for site in keys]
         found = {}
         for site, reply in self._ask("query.shares", keys, self._bare, SHARES, peers=columns):
             boxes = _by_site(reply.scalars["shares"], "to", "boxes", BOX)

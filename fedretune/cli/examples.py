@@ -50,6 +50,7 @@ EXAMPLES = {
         "--superlink fed.example.org:9092",
     ),
     "site check": ("site check /srv/site",),
+    "site trust": ("site trust /srv/site south.key.pub --name south",),
     "server init": ("server init /srv/federation --host fed.example.org --bind 0.0.0.0",),
     "server admit": ("server admit /srv/federation north.key.pub --name north",),
     "server sites": ("server sites /srv/federation",),

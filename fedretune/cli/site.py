@@ -48,6 +48,25 @@ def init(
         typer.echo(json.dumps({"name": name, **files}))
 
 
+@app.command("trust")
+def trust(
+    folder: Folder,
+    key: Annotated[Path, typer.Argument(help="The other hospital's site.key.pub.")],
+    name: Annotated[str, typer.Option(help="The other site's name.")],
+) -> None:
+    """Put another hospital's key into this one's peers.toml, for secure sums with signed keys."""
+    from rich.markup import escape
+
+    from fedretune.identity import add_key, fingerprint, read_public
+    from fedretune.sites import load_site
+
+    site, public = load_site(folder), read_public(key)
+    add_key(site.peers, name, public)
+    say(
+        f"[bold green]Trusted[/] as {escape(name)}: {fingerprint(public)}. Compare it by telephone."
+    )
+
+
 @app.command("check")
 def check(
     folder: Folder,

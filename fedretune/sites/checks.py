@@ -13,6 +13,7 @@ import fedretune
 from fedretune.data.manifest import Manifest, check_images, load_manifest
 from fedretune.data.summary import summarise
 from fedretune.errors import UserError
+from fedretune.privacy.secure.threshold import FEWEST
 from fedretune.sites.connection import check_connection
 from fedretune.sites.folder import START
 from fedretune.sites.keys import PRIVATE
@@ -53,6 +54,7 @@ def _findings(site: SiteFile, folder: Path) -> Iterator[Finding]:
         ("disk", lambda: _disk(site)),
         ("versions", _versions),
         ("key", lambda: _key(site)),
+        ("peers", lambda: _peers(site)),
         ("start", lambda: _start(site, folder.expanduser().absolute())),
         ("ledger", lambda: _ledger(site)),
         ("superlink", lambda: check_connection(site)),
@@ -70,7 +72,8 @@ def _findings(site: SiteFile, folder: Path) -> Iterator[Finding]:
 def _policy(site: SiteFile) -> str:
     policy = site.read_policy()
     rounds, bundle = policy.rounds or "any number of", policy.bundle[:12] or "any"
-    summed = "; secure aggregation required" * (policy.secure_aggregation == "required")
+    sums = {"required": "; secure aggregation required", "signed": "; with signed keys alone"}
+    summed = sums.get(policy.secure_aggregation, "")
     return (
         f"methods {', '.join(policy.methods)}; {rounds} rounds a run; app bundle: {bundle}{summed}"
     )
@@ -157,6 +160,19 @@ def _key(site: SiteFile) -> str:
         raise UserError(f"Others can read the key {path} (mode {mode:o}): chmod 600 {path}")
     key = read_private(path)
     return f"EC, {key.curve.name}, mode {mode:o}, {fingerprint(key.public_key())}"
+
+
+def _peers(site: SiteFile) -> str:
+    from fedretune.identity import fingerprint
+
+    peers = site.read_peers()
+    others = [f"{name} {fingerprint(key)}" for name, key in peers.items() if name != site.name]
+    if len(others) < FEWEST - 1 and site.read_policy().secure_aggregation == "signed":
+        raise UserError(
+            f"The policy says secure-aggregation = signed, and {site.peers} has {len(others)} "
+            f"other sites' keys, where a sum takes {FEWEST - 1}: `fedretune site trust` adds one."
+        )
+    return ", ".join(others) or "none known, which only signed sums need"
 
 
 def _start(site: SiteFile, folder: Path) -> str:

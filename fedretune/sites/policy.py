@@ -69,7 +69,8 @@ class Policy(Table):
     cell_noise : float
         Scale of the noise that each cell of a histogram gets, an empty one too.
     secure_aggregation : str
-        "required" or "allowed": whether a run without it is declined.
+        "allowed", "required" (a run without it is declined) or "signed" (so is a sum with keys that
+        are not signed by the sites on this site's own list).
     backbone_may_travel : bool
         Whether a run may tune, and send, every weight of the backbone (``adaptor.kind = full``).
     bundle : str
@@ -86,7 +87,7 @@ class Policy(Table):
     smallest_shard: Annotated[int, Field(ge=0)] = 0
     smallest_cell: Annotated[int, Field(ge=0)] = 0
     cell_noise: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    secure_aggregation: Literal["allowed", "required"] = "allowed"
+    secure_aggregation: Literal["allowed", "required", "signed"] = "allowed"
     backbone_may_travel: bool = False
     bundle: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
@@ -104,7 +105,7 @@ class Policy(Table):
                 f"an epsilon of at most {self.epsilon:g}, and the run has no differential privacy "
                 "at the site"
             )
-        if self.secure_aggregation == "required" and not asked.secure:
+        if self.secure_aggregation != "allowed" and not asked.secure:
             raise refused("secure aggregation alone, and the run has none")
         if self.bundle and not (asked.bundle and self.bundle.startswith(asked.bundle)):
             raise refused("another app bundle, by its SHA-256")

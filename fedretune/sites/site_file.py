@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from pydantic import AfterValidator, Field
 
 from fedretune.backbones import BackboneInfo, describe
 from fedretune.backbones.source import KINDS
 from fedretune.errors import UserError
+from fedretune.identity import PEERS, read_keys
 from fedretune.sites.ledger import Ledger
 from fedretune.sites.policy import Policy
 from fedretune.sites.tables import Table, read_table
@@ -53,6 +55,8 @@ class SiteFile(Table):
     port : int
         Of the SuperNode, on 127.0.0.1, for the processes that it starts.
     policy : Path
+    peers : Path
+        The list of the other sites' keys, which need not be there; see `fedretune.identity`.
     """
 
     name: Annotated[str, AfterValidator(checked_name)]
@@ -68,10 +72,18 @@ class SiteFile(Table):
     private_key: Path = Path("site.key")
     port: Annotated[int, Field(ge=1, le=65535)] = 9094
     policy: Path = Path(POLICY)
+    peers: Path = Path(PEERS)
 
     def read_policy(self) -> Policy:
         """Read the site's policy. Raises `UserError`."""
         return read_table(self.policy, Policy)
+
+    def read_peers(self) -> dict[str, EllipticCurvePublicKey]:
+        """Return the keys of other sites that this site has been told by hand. Raises `UserError`.
+
+        None where there is no list.
+        """
+        return read_keys(self.peers) if self.peers.exists() else {}
 
     @property
     def ledger(self) -> Ledger:
@@ -108,7 +120,7 @@ def load_site(path: Path) -> SiteFile:
     path = path.expanduser().absolute()
     file = path / SITE if path.is_dir() else path
     read = read_table(file, SiteFile)
-    names = ("manifest", "cache", "memory", "root_certificate", "private_key", "policy")
+    names = ("manifest", "cache", "memory", "root_certificate", "private_key", "policy", "peers")
     paths = {name: file.parent / getattr(read, name).expanduser() for name in names}
     backbone = absolute_backbone(file.parent, read.backbone)
     return read.model_copy(update={**paths, "backbone": backbone})

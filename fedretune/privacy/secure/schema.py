@@ -3,8 +3,9 @@
 from fedretune.privacy.secure.ring import WIDEST
 from fedretune.wire import PRIVACY, Schema, Tensor, WireError
 
-#: A site's public keys, in hexadecimal digits.
-KEYS = Schema(scalars={"keys": {"mask": str, "seal": str}})
+#: A site's public keys, in hexadecimal digits; and, of a site that has a key of its own, what the
+#: other sites know by that these are the keys of that site.
+KEYS = Schema(scalars={"keys": {"mask": str, "seal": str}}, optional={"signature": {"ecdsa": str}})
 #: Boxes that only other sites can open: shares of this site's secrets.
 SHARES = Schema(scalars={"shares": {"to": list[str], "boxes": list[str]}})
 #: Of each site, the share of one of its two secrets.
