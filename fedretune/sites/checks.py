@@ -167,12 +167,19 @@ def _peers(site: SiteFile) -> str:
 
     peers = site.read_peers()
     others = [f"{name} {fingerprint(key)}" for name, key in peers.items() if name != site.name]
-    if len(others) < FEWEST - 1 and site.read_policy().secure_aggregation == "signed":
+    if len(others) < FEWEST - 1 and _wants_signed(site):
         raise UserError(
             f"The policy says secure-aggregation = signed, and {site.peers} has {len(others)} "
             f"other sites' keys, where a sum takes {FEWEST - 1}: `fedretune site trust` adds one."
         )
     return ", ".join(others) or "none known, which only signed sums need"
+
+
+def _wants_signed(site: SiteFile) -> bool:
+    try:
+        return site.read_policy().secure_aggregation == "signed"
+    except UserError:  # which is told by its own check
+        return False
 
 
 def _start(site: SiteFile, folder: Path) -> str:
