@@ -9,6 +9,7 @@ import torch
 
 from clients.memory import SiteMemory
 from clients.world import World
+from fedretune.backbones.moments import evening
 from fedretune.errors import UserError
 from fedretune.privacy.accounting import Release, Spending, noise_for, total_epsilon
 from fedretune.privacy.dp import Mechanism, train_private
@@ -33,7 +34,8 @@ def mechanism_of(world: World, site: str) -> Mechanism:
         experiences = 1 if disjoint(world, site) else world.scenario.steps
         steps = privacy.steps * config.rounds * experiences
         noise = noise_for(privacy.epsilon, privacy.delta, privacy.rate, steps)
-    return Mechanism(noise, privacy.clip, privacy.rate, privacy.steps, privacy.prior)
+    even = None if world.moments is None else evening(world.moments.second)
+    return Mechanism(noise, privacy.clip, privacy.rate, privacy.steps, privacy.prior, even)
 
 
 def learn_privately(

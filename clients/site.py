@@ -68,12 +68,14 @@ class Site:
 
     def greeting(self) -> ScalarRecords:
         """Return the handshake; what the server must know more of some runs, in its own records."""
-        adaptor, config = self.world.adaptor, self.world.config
+        adaptor, config, moments = self.world.adaptor, self.world.config, self.world.moments
         told: dict[str, Scalars] = {"site": self.handshake()}
         if isinstance(adaptor, TunedSpec):
             told["trunk"] = {"layout": list(adaptor.trunk)}
         if config.compression_down_of(adaptor) is not None:
             told["first"] = {"first": fingerprint(first_adaptor(adaptor, config.seed))}
+        if moments is not None:
+            told["public"] = {"moments": moments.sha256}
         return told
 
     def handshake(self) -> Scalars:

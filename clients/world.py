@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fedretune.adaptors import Model, Spec, TunedSpec
 from fedretune.backbones import describe
+from fedretune.backbones.moments import Moments, load_moments
 from fedretune.data.manifest import Manifest, check_images, load_manifest
 from fedretune.data.phantoms import default_manifest
 from fedretune.embeddings import Embeddings, Progress, embed_images, embed_prompts, no_prompts
@@ -55,6 +56,8 @@ class World:
     adaptor : Spec
         What is trained: the config's adaptor, or the method's probe.
     remedies : tuple[Remedy, ...]
+    moments : Moments, optional
+        Of public images, by which private gradients are evened out.
     learnt : dict
         By site, experience and round: what `clients.ahead` has trained, until it is asked for.
     """
@@ -69,6 +72,7 @@ class World:
     prompts: PromptEmbeddings
     adaptor: Spec
     remedies: tuple[Remedy, ...] = ()
+    moments: Moments | None = None
     learnt: dict[tuple[str, int, int], tuple[Model, TrainingResult]] = field(
         default_factory=dict, compare=False
     )
@@ -127,6 +131,7 @@ def world_of(
     prompt_set = load_prompts(config.prompts)
     prompts = _prompts(config, prompt_set, manifest.findings)
     spec = _spec(config, len(manifest.findings))
+    moments = _moments(config, spec.dim)
     embeddings = embed_images(
         manifest,
         config.backbone,
@@ -146,6 +151,7 @@ def world_of(
         prompts,
         spec,
         config.remedies(),
+        moments=moments,
     )
 
 
@@ -153,6 +159,13 @@ def _spec(config: RunConfig, findings: int) -> Spec:
     """Return what is trained; if inside the backbone, this process holds its trunk from now on."""
     trunk = use(config.backbone, config.allow_hub, config.device).lines() if config.tunes else ()
     return config.spec(describe(config.backbone, config.allow_hub).dim, findings, trunk)
+
+
+def _moments(config: RunConfig, dim: int) -> Moments | None:
+    """Return the second moment of public images that the config asks for, if it does."""
+    if not config.privacy.moments:
+        return None
+    return load_moments(config.privacy.moments, config.backbone, dim, config.allow_hub)
 
 
 def _prompts(

@@ -99,11 +99,13 @@ HANDSHAKE = Schema(
     },
     # Only where something is tuned inside the backbone: its layout, from which the server knows
     # what may travel (`fedretune.tuning.layout`). And where the global adaptor is sent as updates:
-    # the fingerprint of the one that the site would begin with. And, where the server has a list of
-    # admitted sites, by what the site shows that it is one.
+    # the fingerprint of the one that the site would begin with. And where gradients are evened out:
+    # the SHA-256 of the public file by which they are. And, where the server has a list of admitted
+    # sites, by what the site shows that it is one.
     optional={
         "trunk": {"layout": list[str]},
         "first": {"first": str},
+        "public": {"moments": str},
         "signature": {"ecdsa": str},
     },
 )

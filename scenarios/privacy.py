@@ -27,6 +27,7 @@ class PrivacyConfig(Table):
     rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     steps: Annotated[int, Field(ge=1)] = 5
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    moments: str = ""
     unit: Literal["patient", "image"] = "patient"
     noise_source: Literal["auto", "seeded", "secure"] = "auto"
 
@@ -55,7 +56,8 @@ class PrivacyConfig(Table):
 #: is masked come from a site's own labels, which no noise hides.
 REQUIRED: Mapping[str, Scalar] = {"train.balance": "none", "train.one-class": "train"}
 #: What each mechanism takes and the other does not.
-OF_EXAMPLE, OF_SITE = ("rate", "steps", "prior", "unit"), ("clip_quantile",)
+OF_EXAMPLE = ("rate", "steps", "prior", "moments", "unit")
+OF_SITE = ("clip_quantile",)
 
 
 def private_settings(
@@ -176,4 +178,10 @@ def _check_company(config: "RunConfig") -> None:
         raise UserError(
             f"averaging = positives has sites tell counts that no noise hides, so it does not go "
             f"with {told}: set averaging = examples."
+        )
+    if config.privacy.moments and (config.adaptor.wiring != "offsets" or config.adaptor.features):
+        raise UserError(
+            f"privacy.moments = {config.privacy.moments} evens out gradients that are sums of "
+            "image vectors, as those of adaptor.wiring = offsets with adaptor.features = 0 are: "
+            "set these, or leave privacy.moments empty."
         )

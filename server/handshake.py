@@ -42,6 +42,7 @@ class Terms:
     steps: int
     experiences: int
     trunk: tuple[str, ...] = ()
+    moments: str = ""
 
     def spec(self, config: RunConfig) -> Spec:
         """Return what a run of this config trains, and what travels."""
@@ -82,6 +83,7 @@ def terms_of(answer: Mapping[str, wire.Value]) -> Terms:
         steps=len(_ints(answer, "train")),
         experiences=len(_ints(answer, "test")),
         trunk=_trunk(answer),
+        moments=str(answer.get("moments", "")),
     )
 
 

@@ -87,6 +87,43 @@ def tell_folder(folder: Path, as_json: bool) -> None:
         typer.echo(json.dumps(made))
 
 
+@app.command("moments")
+def backbone_moments(
+    manifest: Annotated[Path, typer.Option(help="A table of public images alone.")],
+    backbone: Annotated[str, typer.Option(help="See 'backbones list'.")] = "phantom-clip",
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("image_moments.npy"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    allow_hub: Annotated[
+        bool, typer.Option("--allow-hub", help="Allow fetching from the internet.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the second moment of public images' vectors, for privacy.moments.
+
+    Everybody may know it: never of images that are to be hidden.
+    """
+    import torch
+    from rich.markup import escape
+
+    from fedretune.backbones.moments import write_moments
+    from fedretune.data.manifest import check_images, load_manifest
+    from fedretune.embeddings import embed_images
+
+    if out.exists():
+        raise UserError(f"There is a file {out} already: give another with --out.")
+    images = load_manifest(manifest)
+    check_images(images)
+    found = embed_images(images, backbone, device=device, allow_hub=allow_hub)
+    vectors = found.take(range(len(found.rows)))
+    try:
+        write_moments(out, torch.from_numpy(vectors))
+    except OSError as error:
+        raise UserError(f"Cannot write {out} ({error.strerror}).") from error
+    say(f"Second moment of {len(vectors)} images by {escape(backbone)}: {escape(str(out))}")
+    if as_json:
+        typer.echo(json.dumps({"file": str(out.absolute()), "images": len(vectors)}))
+
+
 @app.command("verify")
 def verify_backbone(
     name: Annotated[str, typer.Argument(help="A backbone's name; see 'backbones list'.")],

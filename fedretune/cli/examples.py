@@ -44,6 +44,9 @@ EXAMPLES = {
         "backbones pretrain my-clip --minutes 5",
         "backbones pretrain my-vit --tower vit --minutes 3",
     ),
+    "backbones moments": (
+        "backbones moments --manifest public.csv --backbone local-dir:/models/biomedclip",
+    ),
     "backbones build": ("backbones build lite0-minilm",),
     "site init": (
         "site init /srv/site --name north --manifest /data/manifest.csv "

@@ -6,13 +6,18 @@ mean over its images, is cut to the length `clip`; to their sum goes normal nois
 `clip`; the whole is divided by the number of units that were to be expected. Adam's or SGD's step
 from there sees nothing else of the data.
 
+Before it is cut, a unit's gradient may be mapped by a matrix that is known without the data, and
+after the noise the sum is mapped once more (Li et al. 2022, arXiv 2202.05963): what is cut is still
+a function of one unit alone and no longer than `clip`, and what comes after the noise is
+post-processing, so the account is the same whatever the matrix.
+
 Gradients are taken image by image, by ``vmap`` over ``grad``. Hooks on layers, as Opacus has them,
 would be wrong: the text adaptor's inputs are prompts, not images.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,6 +59,10 @@ class Mechanism:
         for every finding). 0.5 adds nothing. Far below, gradients come from positives almost alone:
         else most of what clipping lets through says only that findings are rare, and the order
         of the scores is none the better for it.
+    evening : Tensor, optional
+        Shape ``[d, d]``, symmetric, and known without the data (`backbones.moments.evening`): what
+        rows of gradients as long as an image's vector are mapped by before they are cut, and again
+        after the noise. Default: as they are.
     """
 
     noise: float
@@ -61,6 +70,7 @@ class Mechanism:
     rate: float
     steps: int
     prior: float = 0.5
+    evening: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, least in (("noise", 0.0), ("clip", 0.0), ("rate", 0.0), ("steps", 0)):
@@ -116,11 +126,13 @@ def train_private(
         drawn = source.chosen(len(data.members), mechanism.rate)
         summed = {name: torch.zeros_like(each) for name, each in parameters.items()}
         for unit_gradients in _gradients(per_image, parameters, data, drawn.tolist()):
-            for name, each in clipped(unit_gradients, mechanism.clip).items():
+            even = evened(unit_gradients, mechanism.evening)
+            for name, each in clipped(even, mechanism.clip).items():
                 summed[name] += each
-        for name, parameter in parameters.items():
-            noise = source.normal(parameter.shape) * (mechanism.noise * mechanism.clip)
-            parameter.grad = (summed[name] + noise) / expected
+        for each in summed.values():
+            each += source.normal(each.shape) * (mechanism.noise * mechanism.clip)
+        for name, each in evened(summed, mechanism.evening).items():
+            parameters[name].grad = each / expected
         optimizer.step()
     return TrainingResult(0.0, len(images), mechanism.steps)
 
@@ -131,6 +143,18 @@ def clipped(gradients: dict[str, Tensor], clip: float) -> dict[str, Tensor]:
     lengths = torch.stack(squares).sum(0).sqrt()
     factors = (clip / lengths.clamp_min(1e-12)).clamp_max(1.0)
     return {name: torch.tensordot(factors, each, 1) for name, each in gradients.items()}
+
+
+def evened(gradients: dict[str, Tensor], by: Tensor | None) -> dict[str, Tensor]:
+    """Return gradients ``[..., d]`` times the symmetric matrix `by`, ``[d, d]``.
+
+    Others are as they are, and without a matrix all are.
+    """
+    if by is None:
+        return gradients
+    return {
+        name: each @ by if each.shape[-1] == len(by) else each for name, each in gradients.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,13 @@ from fedretune.findings import NIH14
 from tests.backbones.tiny import write_folder
 
 TINY = Recipe(patients=10, sites=2, steps=2, batch=8, ceiling_steps=1, judged_patients=12)
-FILES = {"open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "MODEL_CARD.md"}
+FILES = {
+    "open_clip_config.json",
+    "open_clip_model.safetensors",
+    "tokenizer.json",
+    "image_moments.npy",
+    "MODEL_CARD.md",
+}
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedretune.adaptors import ADAPTORS, WIRINGS, AdaptorSpec, ProbeSpec, build
+from fedretune.backbones.moments import evening, second_moment
 from fedretune.errors import UserError
 from fedretune.objectives.difference import logits_of, masked_bce, split_labels
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
-from fedretune.privacy.dp import Mechanism, clipped, train_private
+from fedretune.privacy.dp import Mechanism, clipped, evened, train_private
 from fedretune.privacy.noise import Secure, Seeded
 from fedretune.training import TrainingSettings
 
@@ -57,7 +58,7 @@ SPECS = {
 }
 
 
-def one_by_one(model, images, labels, prompts, units, clip, shift=0.0):
+def one_by_one(model, images, labels, prompts, units, clip, shift=0.0, by=None):
     """Return the sum of the clipped gradients of each unit, by a loop over images."""
     targets, labelled = split_labels(labels)
     summed = {name: torch.zeros_like(each) for name, each in model.named_parameters()}
@@ -72,6 +73,8 @@ def one_by_one(model, images, labels, prompts, units, clip, shift=0.0):
             for name, each in model.named_parameters():
                 if each.grad is not None:
                     mean[name] += each.grad / len(rows)
+        if by is not None:
+            mean = {k: v @ by if v.shape[-1] == DIM else v for k, v in mean.items()}
         length = torch.sqrt(sum(each.square().sum() for each in mean.values()))
         for name, each in mean.items():
             summed[name] += each * min(1.0, clip / max(float(length), 1e-12))
@@ -92,6 +95,56 @@ def test_a_step_is_the_sum_of_clipped_gradients_that_a_plain_loop_gives(shard, s
     count = len(units.unique())
     for (name, after), before in zip(model.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(before - after, wanted[name] / count, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["image", "patient"])
+def test_an_evened_step_is_a_plain_step_in_other_coordinates(shard, unit):
+    images, labels, prompts = shard
+    units = torch.arange(N) if unit == "image" else torch.arange(N) // 3
+    spec, clip = SPECS["mlp offsets"], 0.4
+    model, plain = build(spec, 1), build(spec, 1)
+    by = evening(second_moment(images))
+    mechanism = Mechanism(1.0, clip, 1.0, 1, evening=by)
+    train_private(model, images, labels, prompts, SETTINGS, mechanism, Silent(), units)
+    wanted = one_by_one(plain, images, labels, prompts, units, clip, by=by)
+    moved = False
+    for (name, after), before in zip(model.named_parameters(), plain.parameters(), strict=True):
+        step = wanted[name] / len(units.unique())
+        step = step @ by if step.shape[-1] == DIM else step
+        moved = moved or bool(step.abs().max() > 1e-3)
+        torch.testing.assert_close(before - after, step, atol=1e-5, rtol=1e-5)
+    assert moved
+
+
+@given(
+    clip=st.floats(0.01, 10),
+    stretch=st.floats(0.001, 1000),
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 4),
+)
+def test_no_unit_moves_an_evened_sum_by_more_than_the_clip(clip, stretch, seed, n):
+    generator = torch.Generator().manual_seed(seed)
+    gradients = {"w": torch.randn(n, 4, DIM, generator=generator), "b": torch.randn(n, 2)}
+    by = stretch * torch.randn(DIM, DIM, generator=generator)
+    by = by + by.T
+    with_all = clipped(evened(gradients, by), clip)
+    without = clipped(evened({name: each[1:] for name, each in gradients.items()}, by), clip)
+    moved = sum((with_all[name] - without[name]).square().sum() for name in gradients)
+    assert float(moved) ** 0.5 <= clip * (1 + 1e-3)
+
+
+def test_evened_noise_has_the_shape_of_the_map_and_the_size_that_it_says(shard):
+    images, labels, prompts = shard
+    by = evening(second_moment(images))
+    spec, moved = SPECS["mlp offsets"], []
+    for seed in range(300):
+        model = build(spec, 1)
+        mechanism = Mechanism(2000.0, 1e-6, 1.0, 1, evening=by)
+        train_private(model, images, labels, prompts, SETTINGS, mechanism, Seeded(seed))
+        moved.append(model.parts["offsets"].weight.detach().reshape(-1, DIM))
+    steps = torch.cat(moved) * N / 2e-3
+    found = steps.T @ steps / len(steps)
+    torch.testing.assert_close(found, by @ by, atol=0.15 * float((by @ by).diag().max()), rtol=0)
 
 
 @given(

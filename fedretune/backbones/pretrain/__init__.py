@@ -22,7 +22,7 @@ _THREADS = 2  # sums depend on it, so it is part of the recipe
 
 
 def pretrain(folder: Path, recipe: Recipe, seed: int, report: Report) -> Path:
-    """Train phantom-clip into `folder`: config, tokenizer, float16 weights, model card.
+    """Train phantom-clip into `folder`: config, tokenizer, float16 weights, moments, model card.
 
     Raises
     ------
@@ -90,12 +90,25 @@ def _make(draft: Path, recipe: Recipe, seed: int, report: Report) -> None:
         lambda done, total, loss: report("Training", done, total, f"loss {loss:.3f}"),
     )
     folder.write_weights(draft, model)
+    _write_moments(draft, films, report)
     seconds = clock.read()
     figures = _figures(draft, recipe, seed, films, np.array(cohort[list(NIH14)]), report)
     image = sum(p.numel() for p in model.visual.parameters())
     text = sum(p.numel() for p in model.parameters()) - image
     content = card.write_card(recipe, seed, len(films), (image, text), seconds, figures)
     (draft / "MODEL_CARD.md").write_text(content, encoding="utf-8")
+
+
+def _write_moments(draft: Path, films: NDArray[np.uint8], report: Report) -> None:
+    """Write the second moment of the pretraining images' vectors, by the folder as it will ship."""
+    from fedretune.backbones import load_backbone
+    from fedretune.backbones.moments import FILE, write_moments
+    from fedretune.backbones.pretrain.learn import outputs
+
+    report("Second moment", 0, 1, f"{len(films)} images")
+    backbone = load_backbone(f"local-dir:{draft.resolve()}", device="cpu")
+    write_moments(draft / FILE, outputs(backbone.encode_images, films))
+    report("Second moment", 1, 1, f"{len(films)} images")
 
 
 def _figures(
