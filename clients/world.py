@@ -131,7 +131,7 @@ def world_of(
     prompt_set = load_prompts(config.prompts)
     prompts = _prompts(config, prompt_set, manifest.findings)
     spec = _spec(config, len(manifest.findings))
-    moments = _moments(config, spec.dim)
+    moments = moments_of(config, spec.dim)
     embeddings = embed_images(
         manifest,
         config.backbone,
@@ -161,9 +161,9 @@ def _spec(config: RunConfig, findings: int) -> Spec:
     return config.spec(describe(config.backbone, config.allow_hub).dim, findings, trunk)
 
 
-def _moments(config: RunConfig, dim: int) -> Moments | None:
+def moments_of(config: RunConfig, dim: int) -> Moments | None:
     """Return the second moment of public images that the config asks for, if it does."""
-    if not config.privacy.moments:
+    if not (config.privacy.at_sites and config.privacy.moments):
         return None
     return load_moments(config.privacy.moments, config.backbone, dim, config.allow_hub)
 

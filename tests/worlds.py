@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clients.world import World
+from clients.world import World, moments_of
 from fedretune.backbones import BackboneInfo
 from fedretune.data.manifest import Manifest
 from fedretune.objectives.prompt_embeddings import PromptEmbeddings
@@ -68,4 +68,5 @@ def make_world(config: RunConfig, sites: int, patients: int = 160, seed: int = 0
         PromptEmbeddings(told, torch.from_numpy(noise[1]), FINDINGS),
         config.spec(DIM, len(FINDINGS), trunk),
         config.remedies(),
+        moments=moments_of(config, DIM),
     )

@@ -109,8 +109,8 @@ def _path(where: str, backbone: str, allow_hub: bool) -> Path:
     if folder is None or not (folder / FILE).is_file():
         raise UserError(
             f"privacy.moments = {OF_BACKBONE}, and the backbone '{backbone}' brings no {FILE}. "
-            "Make one of public images (fedretune backbones moments), give it to every site, and set "
-            "privacy.moments to its path; or leave privacy.moments empty."
+            "Make one of public images (fedretune backbones moments), give it to every site, and "
+            "set privacy.moments to its path; or leave privacy.moments empty."
         )
     return folder / FILE
 
