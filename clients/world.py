@@ -163,7 +163,7 @@ def _spec(config: RunConfig, findings: int) -> Spec:
 
 def moments_of(config: RunConfig, dim: int) -> Moments | None:
     """Return the second moment of public images that the config asks for, if it does."""
-    if not (config.privacy.at_sites and config.privacy.moments):
+    if not config.privacy.evens:
         return None
     return load_moments(config.privacy.moments, config.backbone, dim, config.allow_hub)
 

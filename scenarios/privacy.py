@@ -47,6 +47,11 @@ class PrivacyConfig(Table):
         return self.mechanism == "site"
 
     @property
+    def evens(self) -> bool:
+        """Whether sites even gradients out; `none` says no where a recipe would fill the key."""
+        return self.at_sites and self.moments not in ("", "none")
+
+    @property
     def hidden(self) -> str:
         """What is hidden whole: a patient, an image or a site."""
         return "site" if self.at_server else self.unit
@@ -179,9 +184,9 @@ def _check_company(config: "RunConfig") -> None:
             f"averaging = positives has sites tell counts that no noise hides, so it does not go "
             f"with {told}: set averaging = examples."
         )
-    if config.privacy.moments and (config.adaptor.wiring != "offsets" or config.adaptor.features):
+    if config.privacy.evens and (config.adaptor.wiring != "offsets" or config.adaptor.features):
         raise UserError(
             f"privacy.moments = {config.privacy.moments} evens out gradients that are sums of "
             "image vectors, as those of adaptor.wiring = offsets with adaptor.features = 0 are: "
-            "set these, or leave privacy.moments empty."
+            "set these, or privacy.moments = none."
         )

@@ -110,7 +110,7 @@ def _path(where: str, backbone: str, allow_hub: bool) -> Path:
         raise UserError(
             f"privacy.moments = {OF_BACKBONE}, and the backbone '{backbone}' brings no {FILE}. "
             "Make one of public images (fedretune backbones moments), give it to every site, and "
-            "set privacy.moments to its path; or leave privacy.moments empty."
+            "set privacy.moments to its path; or to none."
         )
     return folder / FILE
 

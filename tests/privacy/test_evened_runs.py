@@ -48,6 +48,12 @@ def test_evening_changes_what_is_learnt_and_nothing_of_the_account(synthetic_run
     assert spent(plain) == spent(even)
 
 
+def test_a_recipe_can_be_taken_without_its_moments():
+    given = RunConfig.from_flat({"recipe": "private", "privacy.moments": "none"}).privacy
+    assert (given.evens, given.at_sites) == (False, True)
+    assert RunConfig.from_flat({"recipe": "private"}).privacy.evens
+
+
 def test_sites_with_another_file_do_not_agree_and_say_in_what(moments):
     def terms(path):
         keys = {key.replace("__", "."): value for key, value in PRIVATE.items()}
