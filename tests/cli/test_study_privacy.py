@@ -9,7 +9,6 @@ from fedretune.errors import UserError
 from fedretune.study.privacy import DEFENCES, make_plan
 from scenarios import RunConfig
 
-
 #: The small backbone brings no second moment.
 UNEVENED = ("--set", "privacy.moments=none")
 
