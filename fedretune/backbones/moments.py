@@ -14,8 +14,6 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from fedretune.backbones.source import find_source
 from fedretune.errors import UserError
 
@@ -53,6 +51,8 @@ def second_moment(vectors: "Tensor") -> "Tensor":
 
 def write_moments(path: Path, vectors: "Tensor") -> None:
     """Write the second moment of vectors ``[n, d]`` to `path`, as NumPy's float32."""
+    import numpy as np
+
     np.save(path, second_moment(vectors).numpy(), allow_pickle=False)
 
 
@@ -117,6 +117,7 @@ def _path(where: str, backbone: str, allow_hub: bool) -> Path:
 
 def _checked(content: bytes, path: Path, dim: int) -> "Tensor":
     """Return the tensor of a file. Raises `UserError` if it is no second moment of this size."""
+    import numpy as np
     import torch
 
     try:
