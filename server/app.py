@@ -16,6 +16,7 @@ import fedretune
 from fedretune.errors import UserError
 from scenarios import RunConfig, first_trained
 from server.admitted import Admitted
+from server.exchange import at_once
 from server.federation import Federation
 from server.folder import RunFolder, check_place
 from server.handshake import Terms
@@ -23,7 +24,6 @@ from server.kept_sums import KeptSums
 from server.models import Models, unflatten, write_models
 from server.plausible import Cohort
 from server.recorder import Recorder
-from server.simulator import InProcessGrid
 from server.stream import Stream
 from server.summary import write_failure, write_summary
 from server.sums import FOLDER
@@ -47,7 +47,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the stream that the run config describes. Raises `UserError`."""
     config = RunConfig.from_flat(context.run_config)
-    if config.staged and not isinstance(grid, InProcessGrid):
+    if config.staged and not at_once(grid):
         raise UserError("attack and failures are for `fedretune simulate` alone.")
     folder, done, models = open_folder(config)
     with closing(folder):

@@ -44,6 +44,11 @@ class Exchanged:
     unreadable: str = ""
 
 
+def at_once(grid: Grid) -> bool:
+    """Tell whether replies are there as soon as messages are sent, or never: in a simulation."""
+    return bool(getattr(grid, "at_once", False))
+
+
 def exchange(
     grid: Grid, messages: Iterable[Addressed], timeout: float, width: int
 ) -> Iterator[Exchanged]:
@@ -55,7 +60,7 @@ def exchange(
     message was sent.
     """
     waiting = iter(messages)
-    if getattr(grid, "at_once", False):  # replies are there at once, or never
+    if at_once(grid):
         while sent := dict(islice(waiting, width)):
             yield Exchanged(sent, list(grid.send_and_receive(sent.values(), timeout=timeout)))
         return

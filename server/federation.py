@@ -17,7 +17,7 @@ from fedretune.compression.chain import Held
 from fedretune.errors import UserError
 from server.admitted import Admitted
 from server.down import Holdings
-from server.exchange import UNREADABLE, Exchanged, exchange
+from server.exchange import UNREADABLE, Exchanged, at_once, exchange
 from server.folder import RunFolder
 from server.handshake import Member, Terms, majority, member_of, objection, terms_of
 from server.plausible import Cohort, update_length
@@ -156,7 +156,7 @@ class Federation:
         nodes = {site: self.members[site].node for site in sorted(sites)}
         sent = payload_bytes(content(next(iter(nodes)))) if nodes else 0
         group = group_size(max(sent, known_bytes(schema)))
-        width = group if getattr(self.grid, "at_once", False) else WIDER * group
+        width = group if at_once(self.grid) else WIDER * group
         yield from self._exchange(nodes, message_type, content, schema, experience, round_, width)
 
     def plausible(
