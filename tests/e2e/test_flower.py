@@ -80,6 +80,7 @@ def test_killed_outright_it_leaves_no_process_and_the_run_goes_on_to_the_same_by
     assert adaptors(tmp_path / "it") == adaptors(undisturbed)
 
 
+@pytest.mark.long
 def test_a_run_that_fails_inside_flower_ends_with_the_reason(start, tiny, tmp_path):
     own = tiny.copy(tmp_path)
     run = start("fedretune", "run", *own.options(tmp_path))

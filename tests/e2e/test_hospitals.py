@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -308,6 +308,21 @@ def planted_in(made):
 
 @pytest.mark.slow
 def test_when_all_have_been_stopped_no_process_port_or_socket_is_left(tmp_path_factory):
+    with _alone(tmp_path_factory) as made:
+        done = made.run(sites=1, experiences=1, rounds=1, name="done")
+        assert done.returncode == 0, done.stderr
+
+
+@long
+def test_after_a_run_that_failed_no_process_port_or_socket_is_left_either(tmp_path_factory):
+    with _alone(tmp_path_factory) as made:
+        failed = made.run(sites=1, experiences=900, name="failed")  # too few patients for it
+        assert failed.returncode != 0
+
+
+@contextmanager
+def _alone(tmp_path_factory):
+    """Give a federation of one site; stop it, and see that nothing of it is left."""
     root = tmp_path_factory.mktemp("stopped")
     manifest = write(root / "phantoms", patients=20, sites=1, seed=1, size=64)
     backbone = f"local-dir:{write_folder(root / 'backbone')}"
@@ -316,10 +331,7 @@ def test_when_all_have_been_stopped_no_process_port_or_socket_is_left(tmp_path_f
         made.admit("site-1")
         made.start("site-1")
         made.wait_online(1)
-        done = made.run(sites=1, experiences=1, rounds=1, name="done")
-        assert done.returncode == 0, done.stderr
-        failed = made.run(sites=1, experiences=900, name="failed")  # too few patients for it
-        assert failed.returncode != 0
+        yield made
         made.stop("site-1", signal.SIGINT)
         made.stop("server")
         wait(lambda: not made.left(), "all have ended", 20)

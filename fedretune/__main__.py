@@ -1,0 +1,5 @@
+"""``python -m fedretune``: the command line."""
+
+from fedretune.cli.main import main
+
+main()
